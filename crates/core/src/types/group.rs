@@ -1,0 +1,276 @@
+//! A group: what the operator asked for, who is primary, and what is under way.
+
+use super::{
+    Address, Epoch, GroupName, Lineage, Loss, LossBudget, MemberName, Revision, SiteName, Transition, WallTime,
+};
+use std::collections::VecDeque;
+use std::fmt;
+
+/// What sort of members a group has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GroupKind {
+    /// Redis servers, or what speaks its protocol and replication.
+    Redis,
+}
+
+impl fmt::Display for GroupKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            GroupKind::Redis => f.pad("redis"),
+        }
+    }
+}
+
+/// Who starts a failover.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailoverMode {
+    /// The leader, as soon as it is proven safe.
+    Automatic,
+    /// An operator.
+    Manual,
+}
+
+/// What must be proven before another member is promoted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FencePolicy {
+    /// The old primary accepts no more writes, by one of the proofs.
+    Witness,
+    /// Nothing: a silent primary is replaced, as Sentinel would. Two writers are possible.
+    None,
+}
+
+/// One member as the operator described it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemberSpec {
+    /// Unique in its group.
+    pub name: MemberName,
+    /// The failure domain it is in.
+    pub site: SiteName,
+    /// Where clients and nodes reach it.
+    pub address: Address,
+    /// Higher is preferred; 0 is never promoted.
+    pub priority: u32,
+}
+
+/// A group as the operator described it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupSpec {
+    /// Unique in the cluster.
+    pub name: GroupName,
+    /// What its members are.
+    pub kind: GroupKind,
+    /// Who starts a failover.
+    pub failover: FailoverMode,
+    /// Milliseconds of silence, seen by a quorum of sites, after which a member counts as down.
+    pub down_after_ms: u64,
+    /// What an automatic failover may lose.
+    pub max_loss: LossBudget,
+    /// What must be proven before a promotion.
+    pub fence: FencePolicy,
+    /// At least two, in the order of the file.
+    pub members: Vec<MemberSpec>,
+}
+
+impl GroupSpec {
+    /// The member of that name.
+    pub fn member(&self, name: &MemberName) -> Option<&MemberSpec> {
+        self.members.iter().find(|m| m.name == *name)
+    }
+}
+
+/// Who is primary, and since when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Primary {
+    /// The member.
+    pub member: MemberName,
+    /// Under which authority: the log index of the transition's intent.
+    pub epoch: Epoch,
+    /// The history that its promotion began.
+    pub lineage: Lineage,
+    /// When the promotion was committed.
+    pub since: WallTime,
+}
+
+/// Automatic action is stopped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pause {
+    /// Who asked.
+    pub by: String,
+    /// Why, in their words.
+    pub reason: Option<String>,
+    /// When.
+    pub at: WallTime,
+}
+
+/// Why a group cannot be helped automatically.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BlockReason {
+    /// The primary does not answer, and nothing proves that it accepts no writes.
+    FenceUnproven {
+        /// The primary.
+        member: MemberName,
+    },
+    /// The failover would lose more than `max_loss`, or an unknown amount.
+    LossOverBudget {
+        /// What it would lose.
+        loss: Loss,
+        /// What it may lose.
+        budget: LossBudget,
+    },
+    /// No member can be promoted.
+    NoCandidate {
+        /// Why each is not eligible, in one line.
+        detail: String,
+    },
+    /// The group says `failover = "manual"` and its primary is down.
+    ManualFailover {
+        /// The primary.
+        member: MemberName,
+    },
+    /// There is no primary yet, and the members do not say which it should be.
+    NoFirstPrimary {
+        /// What speaks against each, in one line.
+        detail: String,
+    },
+}
+
+impl BlockReason {
+    /// One word for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            BlockReason::FenceUnproven { .. } => "fence_unproven",
+            BlockReason::LossOverBudget { .. } => "loss_over_budget",
+            BlockReason::NoCandidate { .. } => "no_candidate",
+            BlockReason::ManualFailover { .. } => "manual_failover",
+            BlockReason::NoFirstPrimary { .. } => "no_first_primary",
+        }
+    }
+
+    /// What the operator can do about it.
+    pub fn remedy(&self, group: &GroupName) -> String {
+        match self {
+            BlockReason::FenceUnproven { member } => format!(
+                "make sure that {member} is stopped for good (kill -9 its process, or power off its host); once its death \
+                 is seen the failover starts by itself, or start it by hand: primacy failover {group}"
+            ),
+            BlockReason::LossOverBudget { .. } => {
+                format!("bring the old primary back, or accept the loss: primacy failover {group} --allow-data-loss")
+            }
+            BlockReason::NoCandidate { .. } => {
+                "bring a standby back whose replication was complete, or the old primary itself".to_owned()
+            }
+            BlockReason::ManualFailover { .. } => format!("primacy failover {group}"),
+            BlockReason::NoFirstPrimary { .. } => {
+                format!("name it, and discard what the others hold: primacy failover {group} --to MEMBER --allow-data-loss")
+            }
+        }
+    }
+}
+
+impl fmt::Display for BlockReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BlockReason::FenceUnproven { member } => {
+                write!(f, "{member} does not answer, and nothing proves that it accepts no writes")
+            }
+            BlockReason::LossOverBudget { loss: Loss::Unknown, budget } => {
+                write!(f, "failover would lose an unknown amount (budget {budget})")
+            }
+            BlockReason::LossOverBudget { loss, budget } => {
+                let bytes = loss.bytes().unwrap_or_default();
+                write!(f, "failover would lose up to {bytes} bytes (budget {budget})")
+            }
+            BlockReason::NoCandidate { detail } => write!(f, "no member can be promoted: {detail}"),
+            BlockReason::ManualFailover { member } => {
+                write!(f, "{member} is down and the group says failover = \"manual\"")
+            }
+            BlockReason::NoFirstPrimary { detail } => write!(f, "no member is primary yet: {detail}"),
+        }
+    }
+}
+
+/// A reason, since when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Blocked {
+    /// Why.
+    pub reason: BlockReason,
+    /// When the leader first found it so.
+    pub since: WallTime,
+}
+
+/// The one word that says how a group is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GroupState {
+    /// No primary yet.
+    Unassigned,
+    /// The primary is open.
+    Serving,
+    /// A transition is under way and the primary is not open yet.
+    Switching,
+    /// Needs an operator.
+    Blocked,
+    /// Automatic action is stopped; a healthy primary goes on serving.
+    Paused,
+}
+
+impl GroupState {
+    /// As the contract spells it.
+    pub fn word(self) -> &'static str {
+        match self {
+            GroupState::Unassigned => "unassigned",
+            GroupState::Serving => "serving",
+            GroupState::Switching => "switching",
+            GroupState::Blocked => "blocked",
+            GroupState::Paused => "paused",
+        }
+    }
+}
+
+impl fmt::Display for GroupState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.word())
+    }
+}
+
+/// A group as replicated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// What the operator asked for.
+    pub spec: GroupSpec,
+    /// Who is primary, once somebody is.
+    pub primary: Option<Primary>,
+    /// What is under way.
+    pub transition: Option<Transition>,
+    /// Set while automatic action is stopped.
+    pub paused: Option<Pause>,
+    /// Set while the group needs an operator.
+    pub blocked: Option<Blocked>,
+    /// Finished transitions, oldest first, at most [`Group::HISTORY_MAX`].
+    pub history: VecDeque<Transition>,
+    /// When the group last changed.
+    pub revision: Revision,
+}
+
+impl Group {
+    /// How many finished transitions a group keeps.
+    pub const HISTORY_MAX: usize = 100;
+
+    /// The one word that says how it is.
+    pub fn state(&self) -> GroupState {
+        match (&self.transition, &self.primary) {
+            (Some(t), _) if t.phase.closes_the_door() => GroupState::Switching,
+            _ if self.paused.is_some() => GroupState::Paused,
+            _ if self.blocked.is_some() => GroupState::Blocked,
+            (_, Some(_)) => GroupState::Serving,
+            (_, None) => GroupState::Unassigned,
+        }
+    }
+
+    /// The highest epoch that was ever authorised in this group.
+    pub fn epoch_last(&self) -> Epoch {
+        let of_primary = self.primary.as_ref().map(|p| p.epoch);
+        let under_way = self.transition.as_ref().map(|t| t.epoch);
+        let finished = self.history.back().map(|t| t.epoch);
+        of_primary.max(under_way).max(finished).unwrap_or_default()
+    }
+}

@@ -1,0 +1,28 @@
+//! The words of Primacy as types: names, times, groups, transitions, commands, events, actions.
+
+mod action;
+mod address;
+mod command;
+mod event;
+mod group;
+mod lineage;
+mod loss;
+mod name;
+mod proof;
+mod time;
+mod transition;
+
+pub use action::{Action, ActionKey, ActionKind, Outcome};
+pub use address::{Address, AddressError};
+pub use command::{Command, StartTransition};
+pub use event::{Event, EventBatch};
+pub use group::{
+    BlockReason, Blocked, FailoverMode, FencePolicy, Group, GroupKind, GroupSpec, GroupState, MemberSpec, Pause,
+    Primary,
+};
+pub use lineage::{Lineage, Position};
+pub use loss::{Loss, LossBudget, LossBudgetError};
+pub use name::{Epoch, GroupName, MemberName, NameError, NodeId, Revision, SiteName, Term};
+pub use proof::{Evidence, Finding, Proof};
+pub use time::{Moment, WallTime};
+pub use transition::{Cause, TransitionOutcome, Phase, PhaseRecord, Transition};

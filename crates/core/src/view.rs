@@ -1,0 +1,242 @@
+//! What the leader sees: soft state, gathered from all nodes, never in the log.
+
+use crate::{ActionKey, GroupName, MemberName, Moment, NodeId, SiteName, Term};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A replica as the primary lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttachedReplica {
+    /// The address that the replica announced.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// Whether the primary counts it as online.
+    pub online: bool,
+    /// The last offset it acknowledged.
+    pub offset_bytes: u64,
+}
+
+/// The role a server reports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MemberRole {
+    /// It is a primary by its own account.
+    Primary {
+        /// Who is attached.
+        replicas: Vec<AttachedReplica>,
+    },
+    /// It replicates from somebody.
+    Replica {
+        /// The host it is pointed at.
+        host: String,
+        /// The port it is pointed at.
+        port: u16,
+        /// Whether the link is up.
+        link_up: bool,
+        /// How far it has read its source's stream: `slave_read_repl_offset` where the server says it.
+        read_offset_bytes: u64,
+        /// Whether it refuses writes of clients.
+        read_only: bool,
+    },
+}
+
+/// What a server said of itself in one answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemberStatus {
+    /// Changes with every start of the process.
+    pub run_id: String,
+    /// Process id on its host.
+    pub pid: u32,
+    /// Seconds since the process started.
+    pub uptime_s: u64,
+    /// Such as `7.0.15`.
+    pub version: String,
+    /// Role and what goes with it.
+    pub role: MemberRole,
+    /// The replication id of its history.
+    pub replid: String,
+    /// The history before the last promotion, where it has one, valid up to `second_offset_bytes`.
+    pub replid2: Option<String>,
+    /// Up to where `replid2` holds; 0 without one.
+    pub second_offset_bytes: u64,
+    /// `master_repl_offset`.
+    pub offset_bytes: u64,
+    /// `min-replicas-to-write`: an open primary has a low one, a shut member 1000000.
+    pub min_replicas: u64,
+    /// Whether it is still loading its data.
+    pub loading: bool,
+    /// Number of keys in all databases.
+    pub keys: u64,
+    /// Client connections.
+    pub clients: u64,
+    /// Round trip of the probe in microseconds.
+    pub rtt_us: u64,
+}
+
+/// `min-replicas-to-write` of a member that is kept shut.
+pub const SHUT_MIN_REPLICAS: u64 = 1_000_000;
+
+impl MemberStatus {
+    /// Whether it would accept a client's write, by its own account.
+    pub fn accepts_writes(&self) -> bool {
+        match &self.role {
+            MemberRole::Primary { replicas } => {
+                let online = replicas.iter().filter(|r| r.online).count() as u64;
+                self.min_replicas <= online
+            }
+            MemberRole::Replica { read_only, .. } => !read_only,
+        }
+    }
+
+    /// How far its own data reaches: what it would have as primary.
+    pub fn reach_bytes(&self) -> u64 {
+        match &self.role {
+            MemberRole::Primary { .. } => self.offset_bytes,
+            MemberRole::Replica { read_offset_bytes, .. } => (*read_offset_bytes).max(self.offset_bytes),
+        }
+    }
+
+    /// Whether it is a primary by its own account.
+    pub fn is_primary(&self) -> bool {
+        matches!(self.role, MemberRole::Primary { .. })
+    }
+}
+
+/// How an established connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkEnd {
+    /// By EOF: the peer's kernel closed it.
+    Eof,
+    /// By a reset, or another socket error.
+    Reset,
+    /// We gave up waiting for an answer.
+    Unanswered,
+}
+
+/// How the last attempt to connect went, since the connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectFailure {
+    /// Nobody listens.
+    Refused,
+    /// No answer to the attempt, or no route.
+    Unreachable,
+    /// The name does not resolve.
+    NameUnknown,
+    /// TCP works and the protocol does not: wrong password, TLS mismatch, not Redis.
+    Protocol,
+}
+
+/// What a node knows of a member at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// It answered.
+    Up(MemberStatus),
+    /// It did not, at this moment.
+    Down {
+        /// How the last established connection ended; none when there never was one, or it is still open and silent.
+        ended: Option<LinkEnd>,
+        /// How the last attempt to connect since then failed; none when none was finished.
+        connect: Option<ConnectFailure>,
+        /// The process that is known to be gone: seen by a node on the same host.
+        exited_pid: Option<u32>,
+        /// The error in words, for status.
+        detail: String,
+    },
+}
+
+/// What one node saw of one member, in the leader's monotonic time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Observation {
+    /// When it was made, by the leader's clock: receipt less the age that the reporter gave.
+    pub at: Moment,
+    /// What was seen.
+    pub reach: Reach,
+    /// The last time it answered, and what it said; kept while it is down.
+    pub last_up: Option<(Moment, MemberStatus)>,
+    /// The highest rate at which its offset grew over the last ten seconds, bytes a second.
+    pub rate_peak_bytes: u64,
+}
+
+impl Observation {
+    /// What it said, if it answered.
+    pub fn status(&self) -> Option<&MemberStatus> {
+        match &self.reach {
+            Reach::Up(status) => Some(status),
+            Reach::Down { .. } => None,
+        }
+    }
+}
+
+/// An action that failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// How often in a row.
+    pub count: u32,
+    /// When last.
+    pub at: Moment,
+    /// What went wrong.
+    pub message: String,
+    /// Whether the same attempt can never work: the server is of another history, refuses our rights, ...
+    pub permanent: bool,
+}
+
+/// All that the leader sees.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct View {
+    /// This node.
+    pub me: NodeId,
+    /// Its term as leader.
+    pub term: Term,
+    /// Since when it leads.
+    pub leading_since: Moment,
+    /// The voting nodes and their sites.
+    pub nodes: BTreeMap<NodeId, SiteName>,
+    /// When the leader last heard from a node, itself included.
+    pub heard: BTreeMap<NodeId, Moment>,
+    /// What each node saw of each member.
+    pub seen: BTreeMap<(GroupName, MemberName), BTreeMap<NodeId, Observation>>,
+    /// Actions that run at the moment.
+    pub running: BTreeSet<ActionKey>,
+    /// How actions failed, until they work or their epoch is over.
+    pub failures: BTreeMap<ActionKey, Failure>,
+    /// Since when the present phase of a group's transition is known here.
+    pub phase_since: BTreeMap<GroupName, Moment>,
+}
+
+impl View {
+    /// The sites that have a voting node.
+    pub fn sites(&self) -> BTreeSet<&SiteName> {
+        self.nodes.values().collect()
+    }
+
+    /// How many sites make a quorum.
+    pub fn site_quorum(&self) -> usize {
+        self.sites().len() / 2 + 1
+    }
+
+    /// What each node saw of a member.
+    pub fn of<'a>(
+        &'a self,
+        group: &GroupName,
+        member: &MemberName,
+    ) -> impl Iterator<Item = (NodeId, &'a SiteName, &'a Observation)> + 'a {
+        let seen = self.seen.get(&(group.clone(), member.clone()));
+        seen.into_iter().flatten().filter_map(|(id, o)| self.nodes.get(id).map(|site| (*id, site, o)))
+    }
+
+    /// The freshest answer of a member, from whichever node has it.
+    pub fn freshest(&self, group: &GroupName, member: &MemberName) -> Option<(Moment, &MemberStatus)> {
+        self.of(group, member)
+            .filter_map(|(_, _, o)| o.status().map(|s| (o.at, s)))
+            .max_by_key(|(at, _)| *at)
+    }
+
+    /// The last answer of a member that any node remembers, however old.
+    pub fn last_answer(&self, group: &GroupName, member: &MemberName) -> Option<(Moment, &MemberStatus)> {
+        self.of(group, member)
+            .filter_map(|(_, _, o)| match &o.reach {
+                Reach::Up(s) => Some((o.at, s)),
+                Reach::Down { .. } => o.last_up.as_ref().map(|(at, s)| (*at, s)),
+            })
+            .max_by_key(|(at, s)| (s.offset_bytes, *at))
+    }
+}
