@@ -132,6 +132,8 @@ pub enum Reach {
     Up(MemberStatus),
     /// It did not, at this moment.
     Down {
+        /// Since when this node finds it down: when the connection ended, or the first probe that was not answered.
+        since: Moment,
         /// How the last established connection ended; none when there never was one, or it is still open and silent.
         ended: Option<LinkEnd>,
         /// How the last attempt to connect since then failed; none when none was finished.

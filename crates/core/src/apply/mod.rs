@@ -84,8 +84,8 @@ impl State {
             Command::ConfirmOpen { group, epoch, at } => {
                 (transition::confirm_open(self, revision, group, *epoch, *at)?, *at)
             }
-            Command::Settle { group, epoch, orphaned_bytes, note, at } => {
-                (transition::settle(self, revision, group, *epoch, *orphaned_bytes, note, *at)?, *at)
+            Command::Settle { group, epoch, note, at } => {
+                (transition::settle(self, revision, group, *epoch, note, *at)?, *at)
             }
             Command::RollBack { group, epoch, failure, at } => {
                 (transition::roll_back(self, revision, group, *epoch, failure, *at)?, *at)

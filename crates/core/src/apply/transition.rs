@@ -22,8 +22,7 @@ pub(super) fn start(state: &mut State, revision: Revision, start: &StartTransiti
     check_start(group, start)?;
     let mut events = Vec::new();
     if let Some(previous) = group.transition.take() {
-        let note = "followed by the next transition before every member was back";
-        events.extend(finish_settled(group, previous, None, note, start.at));
+        events.extend(supersede(group, previous, start.at));
     }
     let epoch = Epoch(revision.0);
     let mut transition = Transition {
@@ -37,6 +36,7 @@ pub(super) fn start(state: &mut State, revision: Revision, start: &StartTransiti
         reason: start.reason.clone(),
         evidence: start.evidence.clone(),
         proof: None,
+        expected: start.expected.clone(),
         end: start.end.clone(),
         phase: Phase::Fence,
         phase_since: start.at,
@@ -46,7 +46,6 @@ pub(super) fn start(state: &mut State, revision: Revision, start: &StartTransiti
         closed_at: None,
         opened_at: None,
         lost: start.lost,
-        orphaned_bytes: None,
         outcome: None,
         failure: None,
     };
@@ -78,7 +77,7 @@ fn check_start(group: &Group, start: &StartTransition) -> Result<(), Rejected> {
     if group.paused.is_some() && start.cause.automatic() {
         return Err(Rejected::Paused { group: name() });
     }
-    if let Some(t) = group.transition.as_ref().filter(|t| t.phase.closes_the_door()) {
+    if let Some(t) = group.transition.as_ref().filter(|t| !may_be_superseded(t.phase, start.planned)) {
         return Err(Rejected::TransitionInProgress { group: name(), epoch: t.epoch });
     }
     let found = group.primary.as_ref().map(|p| (p.member.clone(), p.epoch));
@@ -90,6 +89,26 @@ fn check_start(group: &Group, start: &StartTransition) -> Result<(), Rejected> {
         return Err(Rejected::AlreadyPrimary { group: name(), member: start.to.clone() });
     }
     Ok(())
+}
+
+/// Whether the next transition may begin before this one is over. A new primary can die before it is open: its
+/// promotion is committed, so there is no way back, only on.
+fn may_be_superseded(phase: Phase, by_planned: bool) -> bool {
+    match phase {
+        Phase::Settle => true,
+        Phase::Redirect => !by_planned,
+        Phase::Fence | Phase::Rescue | Phase::Promote | Phase::RollBack => false,
+    }
+}
+
+fn supersede(group: &mut Group, mut previous: Transition, at: WallTime) -> Vec<Event> {
+    if previous.phase == Phase::Settle {
+        return finish_settled(group, previous, "the next transition began before every member was back", at);
+    }
+    let failure = format!("{} failed before it was open", previous.to);
+    previous.failure = Some(failure.clone());
+    let passed = record(&mut previous, failure.clone(), at);
+    vec![passed, finish(group, previous, TransitionOutcome::RolledBack, Some(failure))]
 }
 
 pub(super) fn confirm_fence(
@@ -176,26 +195,19 @@ pub(super) fn settle(
     revision: Revision,
     name: &GroupName,
     epoch: Epoch,
-    orphaned_bytes: Option<u64>,
     note: &str,
     at: WallTime,
 ) -> Result<Vec<Event>, Rejected> {
     let (group, transition) = take(state, revision, name, epoch, Phase::Settle)?;
-    Ok(finish_settled(group, transition, orphaned_bytes, note, at))
+    Ok(finish_settled(group, transition, note, at))
 }
 
 fn finish_settled(
     group: &mut Group,
     mut transition: Transition,
-    orphaned_bytes: Option<u64>,
     note: &str,
     at: WallTime,
 ) -> Vec<Event> {
-    transition.orphaned_bytes = orphaned_bytes;
-    if let Some(bytes) = orphaned_bytes.filter(|_| !transition.planned) {
-        // What the old primary holds beyond the common history is what was lost, to the byte.
-        transition.lost = Loss::Exact(bytes);
-    }
     let passed = record(&mut transition, note.to_owned(), at);
     vec![passed, finish(group, transition, TransitionOutcome::Settled, None)]
 }

@@ -26,6 +26,8 @@ pub struct StartTransition {
     pub evidence: Vec<Evidence>,
     /// The proof of the fence, where it is in hand already.
     pub proof: Option<Proof>,
+    /// The replication id that the candidate must hold; none accepts any history.
+    pub expected: Option<String>,
     /// The last position of the old primary that is known.
     pub end: Option<Position>,
     /// What it will lose, by estimate.
@@ -104,8 +106,6 @@ pub enum Command {
         group: GroupName,
         /// Of which transition.
         epoch: Epoch,
-        /// What the old primary held beyond the common history, where that is known.
-        orphaned_bytes: Option<u64>,
         /// What came out of it, in a few words.
         note: String,
         /// When.

@@ -12,6 +12,8 @@ pub enum Cause {
     Death,
     /// The primary answers nobody for longer than `down_after`.
     Silence,
+    /// The primary was made a replica by somebody else.
+    Demotion,
     /// Somebody asked.
     Operator,
     /// Somebody asked for the preferred member.
@@ -25,6 +27,7 @@ impl Cause {
             Cause::Initial => "initial",
             Cause::Death => "death",
             Cause::Silence => "silence",
+            Cause::Demotion => "demotion",
             Cause::Operator => "operator",
             Cause::Failback => "failback",
         }
@@ -33,7 +36,7 @@ impl Cause {
     /// Whether no person asked for it.
     pub fn automatic(self) -> bool {
         match self {
-            Cause::Initial | Cause::Death | Cause::Silence => true,
+            Cause::Initial | Cause::Death | Cause::Silence | Cause::Demotion => true,
             Cause::Operator | Cause::Failback => false,
         }
     }
@@ -145,6 +148,8 @@ pub struct Transition {
     pub evidence: Vec<Evidence>,
     /// Why the old primary is shut, once that is proven.
     pub proof: Option<Proof>,
+    /// The replication id that the candidate must hold; none when any history is accepted.
+    pub expected: Option<String>,
     /// Where the old primary's stream ended, as far as it is known.
     pub end: Option<Position>,
     /// How far it is.
@@ -163,8 +168,6 @@ pub struct Transition {
     pub opened_at: Option<WallTime>,
     /// What it lost.
     pub lost: Loss,
-    /// Bytes that the old primary held beyond the common history when it came back, where that is known.
-    pub orphaned_bytes: Option<u64>,
     /// How it ended; none while it is under way.
     pub outcome: Option<TransitionOutcome>,
     /// Why it was rolled back.
