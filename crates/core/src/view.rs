@@ -200,6 +200,10 @@ pub struct View {
     pub running: BTreeSet<ActionKey>,
     /// How actions failed, until they work or their epoch is over.
     pub failures: BTreeMap<ActionKey, Failure>,
+    /// When actions last worked: what was observed before is out of date.
+    pub done: BTreeMap<ActionKey, Moment>,
+    /// Since when the present primary of a group is known here.
+    pub primary_since: BTreeMap<GroupName, Moment>,
     /// Since when the present phase of a group's transition is known here.
     pub phase_since: BTreeMap<GroupName, Moment>,
 }
@@ -227,9 +231,7 @@ impl View {
 
     /// The freshest answer of a member, from whichever node has it.
     pub fn freshest(&self, group: &GroupName, member: &MemberName) -> Option<(Moment, &MemberStatus)> {
-        self.of(group, member)
-            .filter_map(|(_, _, o)| o.status().map(|s| (o.at, s)))
-            .max_by_key(|(at, _)| *at)
+        self.of(group, member).filter_map(|(_, _, o)| o.status().map(|s| (o.at, s))).max_by_key(|(at, _)| *at)
     }
 
     /// The last answer of a member that any node remembers, however old.

@@ -52,7 +52,11 @@ pub fn check(state: &State, groups: &[GroupSpec], prune: bool) -> Result<(), Rej
     let mut names = BTreeSet::new();
     for spec in groups {
         if !names.insert(&spec.name) {
-            return Err(invalid(format!("redis.{}", spec.name), "the group is named twice", "give each group its own name"));
+            return Err(invalid(
+                format!("redis.{}", spec.name),
+                "the group is named twice",
+                "give each group its own name",
+            ));
         }
         check_members(spec)?;
         if let Some(known) = state.groups.get(&spec.name) {
@@ -73,7 +77,8 @@ pub fn check(state: &State, groups: &[GroupSpec], prune: bool) -> Result<(), Rej
 fn check_members(spec: &GroupSpec) -> Result<(), Rejected> {
     let key = format!("redis.{}.member", spec.name);
     if spec.members.len() < 2 {
-        let reason = format!("the group has {} member(s), so there is nothing to fail over to", spec.members.len());
+        let reason =
+            format!("the group has {} member(s), so there is nothing to fail over to", spec.members.len());
         return Err(invalid(key, reason, "name at least two members, at two sites or more"));
     }
     let mut names: BTreeSet<&MemberName> = BTreeSet::new();
@@ -119,7 +124,8 @@ fn check_addresses<'a>(specs: impl Iterator<Item = &'a GroupSpec>) -> Result<(),
     for spec in specs {
         for m in &spec.members {
             let Address { host, port, .. } = &m.address;
-            if let Some((group, member)) = owners.insert((host.to_lowercase(), *port), (&spec.name, &m.name)) {
+            if let Some((group, member)) = owners.insert((host.to_lowercase(), *port), (&spec.name, &m.name))
+            {
                 let key = format!("redis.{}.member.{}.address", spec.name, m.name);
                 let reason = format!("{} is the address of {member} in group {group} as well", m.address);
                 return Err(invalid(key, reason, "a server belongs to one member of one group"));

@@ -8,10 +8,12 @@ mod configure;
 mod rejected;
 mod transition;
 
+pub use configure::check as check_groups;
 pub use rejected::Rejected;
 
 use crate::{
-    BlockReason, Blocked, Command, Epoch, Event, EventBatch, Group, GroupName, NodeId, Pause, Revision, Term, WallTime,
+    BlockReason, Blocked, Command, Epoch, Event, EventBatch, Group, GroupName, NodeId, Pause, Revision, Term,
+    WallTime,
 };
 use std::collections::{BTreeMap, VecDeque};
 
@@ -28,7 +30,9 @@ pub struct Leadership {
 
 /// The events that a watcher asked for are no longer kept; it must list the groups anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("revision {asked} is compacted: events are kept from revision {oldest}; list the groups, then watch from there")]
+#[error(
+    "revision {asked} is compacted: events are kept from revision {oldest}; list the groups, then watch from there"
+)]
 pub struct Compacted {
     /// What was asked for.
     pub asked: Revision,

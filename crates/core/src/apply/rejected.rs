@@ -72,7 +72,9 @@ pub enum Rejected {
         member: MemberName,
     },
     /// A member of priority 0.
-    #[error("{member} of group {group} has priority 0 and is never promoted; choose another, or change its priority")]
+    #[error(
+        "{member} of group {group} has priority 0 and is never promoted; choose another, or change its priority"
+    )]
     NeverPromoted {
         /// The group.
         group: GroupName,

@@ -17,7 +17,11 @@ pub(super) struct Fence {
     pub(super) closed_at: WallTime,
 }
 
-pub(super) fn start(state: &mut State, revision: Revision, start: &StartTransition) -> Result<Vec<Event>, Rejected> {
+pub(super) fn start(
+    state: &mut State,
+    revision: Revision,
+    start: &StartTransition,
+) -> Result<Vec<Event>, Rejected> {
     let group = state.group_mut(&start.group)?;
     check_start(group, start)?;
     let mut events = Vec::new();
@@ -57,7 +61,12 @@ pub(super) fn start(state: &mut State, revision: Revision, start: &StartTransiti
         cause: start.cause,
     });
     if let Some(proof) = &start.proof {
-        let fence = Fence { proof: proof.clone(), end: start.end.clone(), drained_us: None, closed_at: start.detected_at };
+        let fence = Fence {
+            proof: proof.clone(),
+            end: start.end.clone(),
+            drained_us: None,
+            closed_at: start.detected_at,
+        };
         events.extend(pass_fence(&mut transition, &fence, start.at));
     }
     group.blocked = None;
@@ -202,12 +211,7 @@ pub(super) fn settle(
     Ok(finish_settled(group, transition, note, at))
 }
 
-fn finish_settled(
-    group: &mut Group,
-    mut transition: Transition,
-    note: &str,
-    at: WallTime,
-) -> Vec<Event> {
+fn finish_settled(group: &mut Group, mut transition: Transition, note: &str, at: WallTime) -> Vec<Event> {
     let passed = record(&mut transition, note.to_owned(), at);
     vec![passed, finish(group, transition, TransitionOutcome::Settled, None)]
 }

@@ -1,7 +1,8 @@
 //! A group: what the operator asked for, who is primary, and what is under way.
 
 use super::{
-    Address, Epoch, GroupName, Lineage, Loss, LossBudget, MemberName, Revision, SiteName, Transition, WallTime,
+    Address, Epoch, GroupName, Lineage, Loss, LossBudget, MemberName, Revision, SiteName, Transition,
+    WallTime,
 };
 use std::collections::VecDeque;
 use std::fmt;
@@ -154,14 +155,18 @@ impl BlockReason {
                  is seen the failover starts by itself, or start it by hand: primacy failover {group}"
             ),
             BlockReason::LossOverBudget { .. } => {
-                format!("bring the old primary back, or accept the loss: primacy failover {group} --allow-data-loss")
+                format!(
+                    "bring the old primary back, or accept the loss: primacy failover {group} --allow-data-loss"
+                )
             }
             BlockReason::NoCandidate { .. } => {
                 "bring a standby back whose replication was complete, or the old primary itself".to_owned()
             }
             BlockReason::ManualFailover { .. } => format!("primacy failover {group}"),
             BlockReason::NoFirstPrimary { .. } => {
-                format!("name it, and discard what the others hold: primacy failover {group} --to MEMBER --allow-data-loss")
+                format!(
+                    "name it, and discard what the others hold: primacy failover {group} --to MEMBER --allow-data-loss"
+                )
             }
         }
     }

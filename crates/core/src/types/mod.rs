@@ -17,12 +17,12 @@ pub use address::{Address, AddressError};
 pub use command::{Command, StartTransition};
 pub use event::{Event, EventBatch};
 pub use group::{
-    BlockReason, Blocked, FailoverMode, FencePolicy, Group, GroupKind, GroupSpec, GroupState, MemberSpec, Pause,
-    Primary,
+    BlockReason, Blocked, FailoverMode, FencePolicy, Group, GroupKind, GroupSpec, GroupState, MemberSpec,
+    Pause, Primary,
 };
 pub use lineage::{Lineage, Position};
 pub use loss::{Loss, LossBudget, LossBudgetError};
 pub use name::{Epoch, GroupName, MemberName, NameError, NodeId, Revision, SiteName, Term};
 pub use proof::{Evidence, Finding, Proof};
 pub use time::{Moment, WallTime};
-pub use transition::{Cause, TransitionOutcome, Phase, PhaseRecord, Transition};
+pub use transition::{Cause, Phase, PhaseRecord, Transition, TransitionOutcome};

@@ -4,7 +4,9 @@ use std::fmt;
 
 /// Why a name was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{value:?} is not a valid name: {reason}; use 1 to 63 of a-z A-Z 0-9 . _ - and begin with a letter or digit")]
+#[error(
+    "{value:?} is not a valid name: {reason}; use 1 to 63 of a-z A-Z 0-9 . _ - and begin with a letter or digit"
+)]
 pub struct NameError {
     /// What was given.
     pub value: String,

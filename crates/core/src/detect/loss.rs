@@ -1,0 +1,36 @@
+//! What would be lost, by estimate, if a candidate took over now.
+//!
+//! The last sample of the primary's offset is grown by the highest rate of the last ten seconds up to its end. On
+//! top comes one turn of the primary's event loop: replies are written before the replication stream, so a killed
+//! Redis may have answered that much which nobody received.
+
+use crate::view::View;
+use crate::{Group, Loss, Moment};
+use std::time::Duration;
+
+/// Bytes of the stream that one client can be ahead by within a turn of the event loop.
+const TURN_BYTES_PER_CLIENT: u64 = 256;
+/// How long a turn of the event loop may be.
+const TURN: Duration = Duration::from_millis(10);
+
+/// The estimate for a candidate that reaches to `reach_bytes`; the primary ended at `end`, or is taken as of now.
+pub fn estimate(group: &Group, view: &View, reach_bytes: u64, end: Moment) -> Loss {
+    let Some(primary) = &group.primary else { return Loss::Exact(0) };
+    let name = &group.spec.name;
+    let Some((at, last)) = view.last_answer(name, &primary.member) else { return Loss::Unknown };
+    let lineage = &primary.lineage;
+    let same_history = last.replid == lineage.start.replid || lineage.previous.as_ref() == Some(&last.replid);
+    if !same_history {
+        return Loss::Unknown;
+    }
+    let rate = view.of(name, &primary.member).map(|(_, _, o)| o.rate_peak_bytes).max().unwrap_or(0);
+    let grown = per(rate, end.since(at));
+    let turn = per(rate, TURN).max(last.clients.saturating_mul(TURN_BYTES_PER_CLIENT));
+    let behind = last.offset_bytes.saturating_add(grown).saturating_sub(reach_bytes);
+    Loss::AtMost(behind.saturating_add(turn))
+}
+
+fn per(rate_bytes: u64, time: Duration) -> u64 {
+    let bytes = u128::from(rate_bytes) * time.as_micros() / 1_000_000;
+    u64::try_from(bytes).unwrap_or(u64::MAX)
+}

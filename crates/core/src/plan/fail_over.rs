@@ -1,0 +1,133 @@
+//! The primary is down: start a failover, or say why not.
+
+use super::{Context, Step, StepKind};
+use crate::detect::{self, Candidate, Health, Verdict};
+use crate::{
+    BlockReason, Cause, Command, FailoverMode, FencePolicy, Loss, Moment, Position, Primary, Proof,
+    StartTransition, WallTime,
+};
+
+const RULE: &str = "fail_over";
+
+pub(super) fn steps(c: &Context<'_>) -> Vec<Step> {
+    let Some(primary) = &c.group.primary else { return vec![] };
+    let verdict = detect::verdict(c.group, &primary.member, c.view, c.now);
+    let step = match decide(c, primary, &verdict) {
+        Decision::Start(start) => Some(Command::StartTransition(start)),
+        Decision::Block(reason) => block(c, reason),
+        Decision::Healthy => unblock(c),
+        Decision::Wait => None,
+    };
+    step.map(|command| Step { rule: RULE, kind: StepKind::Propose(command) }).into_iter().collect()
+}
+
+enum Decision {
+    Start(Box<StartTransition>),
+    Block(BlockReason),
+    /// The primary answers as it should.
+    Healthy,
+    /// Nothing is certain yet.
+    Wait,
+}
+
+fn decide(c: &Context<'_>, primary: &Primary, verdict: &Verdict) -> Decision {
+    let (cause, proof) = match (verdict.health, c.group.spec.fence) {
+        (Health::Up, _) => return Decision::Healthy,
+        (Health::Suspected | Health::Unseen, _) => return Decision::Wait,
+        (Health::Dead, _) => (Cause::Death, Some(Proof::Died { evidence: verdict.evidence.clone() })),
+        (Health::Silent, FencePolicy::None) => (Cause::Silence, Some(Proof::Waived)),
+        (Health::Silent, FencePolicy::Witness) => {
+            return Decision::Block(BlockReason::FenceUnproven { member: primary.member.clone() });
+        }
+        // They answer: the fence is asked of them.
+        (Health::Restarted, _) => (Cause::Death, None),
+        (Health::Demoted, _) => (Cause::Demotion, None),
+    };
+    if c.group.spec.failover == FailoverMode::Manual {
+        return Decision::Block(BlockReason::ManualFailover { member: primary.member.clone() });
+    }
+    let ended = verdict.since.unwrap_or(c.now);
+    let candidates = detect::candidates(c.group, c.view, c.now);
+    let Some(best) = candidates.first() else {
+        return Decision::Block(BlockReason::NoCandidate { detail: nobody(c) });
+    };
+    let lost = detect::estimate(c.group, c.view, best.reach_bytes, ended);
+    let budget = c.group.spec.max_loss;
+    if !budget.allows(lost) {
+        return Decision::Block(BlockReason::LossOverBudget { loss: lost, budget });
+    }
+    let asked = Asked { cause, planned: false, requested_by: None, reason: None };
+    Decision::Start(Box::new(start(c, primary, best, verdict, proof, lost, asked)))
+}
+
+/// What a start says besides the facts.
+pub(crate) struct Asked {
+    pub(crate) cause: Cause,
+    pub(crate) planned: bool,
+    pub(crate) requested_by: Option<String>,
+    pub(crate) reason: Option<String>,
+}
+
+/// The intent to put `best` in the primary's place.
+pub(crate) fn start(
+    c: &Context<'_>,
+    primary: &Primary,
+    best: &Candidate<'_>,
+    verdict: &Verdict,
+    proof: Option<Proof>,
+    lost: Loss,
+    asked: Asked,
+) -> StartTransition {
+    let end = c
+        .view
+        .last_answer(&c.group.spec.name, &primary.member)
+        .map(|(_, s)| Position { replid: s.replid.clone(), offset_bytes: s.offset_bytes });
+    StartTransition {
+        group: c.group.spec.name.clone(),
+        from: Some((primary.member.clone(), primary.epoch)),
+        to: best.member.name.clone(),
+        cause: asked.cause,
+        planned: asked.planned,
+        requested_by: asked.requested_by,
+        reason: asked.reason,
+        evidence: verdict.evidence.clone(),
+        proof,
+        expected: Some(best.history.clone()),
+        end,
+        lost,
+        detected_at: wall_of(c, verdict.since.unwrap_or(c.now)),
+        at: c.wall,
+    }
+}
+
+/// The leader's wall clock at a moment of its monotonic clock.
+fn wall_of(c: &Context<'_>, moment: Moment) -> WallTime {
+    c.wall.before(c.now.since(moment))
+}
+
+/// Why each member is not eligible, without numbers that change from look to look.
+fn nobody(c: &Context<'_>) -> String {
+    let others = c.group.spec.members.iter().filter_map(|m| {
+        let why = detect::why_not(c.group, &m.name, c.view, c.now)?;
+        let is_primary = c.group.primary.as_ref().is_some_and(|p| p.member == m.name);
+        (!is_primary).then(|| format!("{} {why}", m.name))
+    });
+    others.collect::<Vec<_>>().join("; ")
+}
+
+fn block(c: &Context<'_>, reason: BlockReason) -> Option<Command> {
+    let known = c.group.blocked.as_ref().map(|b| &b.reason);
+    // The estimate moves while the group waits; what was said first stands until the kind of reason changes.
+    let same_kind = known.is_some_and(|k| k.code() == reason.code());
+    let refined =
+        same_kind && !matches!(reason, BlockReason::LossOverBudget { .. }) && known != Some(&reason);
+    if same_kind && !refined {
+        return None;
+    }
+    let (group, epoch) = (c.group.spec.name.clone(), c.group.epoch_last());
+    Some(Command::Block { group, epoch, reason, at: c.wall })
+}
+
+fn unblock(c: &Context<'_>) -> Option<Command> {
+    c.group.blocked.as_ref().map(|_| Command::Unblock { group: c.group.spec.name.clone(), at: c.wall })
+}

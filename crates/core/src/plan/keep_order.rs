@@ -1,0 +1,69 @@
+//! Nothing is wrong with the primary: keep the others under it, shut, and its own door open.
+//!
+//! A member that accepts writes and is not the primary is shut first, whatever else there is to do: it came back
+//! under an old epoch, or somebody changed it by hand.
+
+use super::{Context, Step};
+use crate::detect::{self, CURRENT_WITHIN, Health};
+use crate::view::{MemberRole, MemberStatus, SHUT_MIN_REPLICAS};
+use crate::{ActionKind, MemberSpec, Primary};
+
+pub(super) fn steps(c: &Context<'_>) -> Vec<Step> {
+    let mut steps = followers(c, "follow");
+    steps.extend(reopen(c));
+    steps
+}
+
+/// Members that accept writes though another is primary.
+pub(super) fn strays<'a>(c: &'a Context<'_>) -> impl Iterator<Item = &'a MemberSpec> {
+    others(c).filter(|(_, status)| status.accepts_writes()).map(|(m, _)| m)
+}
+
+/// Shuts and points at the primary whoever answers and is not so yet, those who accept writes first.
+pub(super) fn followers(c: &Context<'_>, rule: &'static str) -> Vec<Step> {
+    let Some(primary) = &c.group.primary else { return vec![] };
+    let Some(at) = c.group.spec.member(&primary.member) else { return vec![] };
+    let mut wrong: Vec<(&MemberSpec, &MemberStatus)> =
+        others(c).filter(|(_, status)| !follows(status, at)).collect();
+    wrong.sort_by_key(|(_, status)| !status.accepts_writes());
+    let step = |(m, status): (&MemberSpec, &MemberStatus)| {
+        let kind = ActionKind::Follow { primary: at.address.clone(), evict: status.is_primary() };
+        c.perform(rule, primary.epoch, m, kind)
+    };
+    wrong.into_iter().filter_map(step).collect()
+}
+
+fn follows(status: &MemberStatus, primary: &MemberSpec) -> bool {
+    match &status.role {
+        MemberRole::Replica { host, port, read_only, .. } => {
+            *read_only
+                && status.min_replicas == SHUT_MIN_REPLICAS
+                && *host == primary.address.host
+                && *port == primary.address.port
+        }
+        MemberRole::Primary { .. } => false,
+    }
+}
+
+/// The door of a primary that is healthy but shut: left so by a leader that died, or by hand.
+fn reopen(c: &Context<'_>) -> Option<Step> {
+    let primary: &Primary = c.group.primary.as_ref()?;
+    let member = c.group.spec.member(&primary.member)?;
+    if detect::verdict(c.group, &member.name, c.view, c.now).health != Health::Up {
+        return None;
+    }
+    let (_, status) = c.view.freshest(&c.group.spec.name, &member.name)?;
+    if status.min_replicas == 0 {
+        return None;
+    }
+    c.perform("reopen", primary.epoch, member, ActionKind::Open)
+}
+
+/// The members that answer and are not the primary.
+fn others<'a>(c: &'a Context<'_>) -> impl Iterator<Item = (&'a MemberSpec, &'a MemberStatus)> {
+    let primary = c.group.primary.as_ref().map(|p| &p.member);
+    c.group.spec.members.iter().filter(move |m| Some(&m.name) != primary).filter_map(|m| {
+        let (at, status) = c.view.freshest(&c.group.spec.name, &m.name)?;
+        (c.now.since(at) <= CURRENT_WITHIN).then_some((m, status))
+    })
+}

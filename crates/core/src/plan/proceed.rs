@@ -1,0 +1,206 @@
+//! A transition goes on: one action a phase, or back when it cannot.
+
+use super::keep_order::{followers, strays};
+use super::{Context, Step, StepKind};
+use crate::detect::{self, Health};
+use crate::view::MemberRole;
+use crate::{
+    ActionKey, ActionKind, Command, FencePolicy, MemberName, MemberSpec, Moment, Phase, Proof, Transition,
+};
+use std::time::Duration;
+
+/// How long a fence, with its drain, may take before a switchover is rolled back. The old primary refuses writes
+/// meanwhile, and the whole must end well within `repl-timeout`.
+const FENCE_WITHIN: Duration = Duration::from_millis(1_500);
+/// How long a transition may stay before its promotion.
+const PROMOTE_WITHIN: Duration = Duration::from_secs(3);
+/// How often an action is tried before the transition is given up.
+const TRIES_MAX: u32 = 5;
+/// How long the old primary may stay away before the transition counts as settled without it.
+const SETTLE_WITHIN: Duration = Duration::from_secs(5);
+
+pub(super) fn steps(c: &Context<'_>) -> Vec<Step> {
+    let Some(t) = &c.group.transition else { return vec![] };
+    match t.phase {
+        Phase::Fence => fence(c, t),
+        // Passed in the same commit as Fence: there is no tail to fetch without a witness.
+        Phase::Rescue => vec![],
+        Phase::Promote => promote(c, t),
+        Phase::Redirect => redirect(c, t),
+        Phase::Settle => settle(c, t),
+        Phase::RollBack => roll_back(c, t),
+    }
+}
+
+fn fence(c: &Context<'_>, t: &Transition) -> Vec<Step> {
+    const RULE: &str = "fence";
+    let Some(from) = old_primary(c, t) else {
+        return give_up(c, t, RULE, "the old primary is no longer a member".to_owned());
+    };
+    let verdict = detect::verdict(c.group, &from.name, c.view, c.now);
+    match verdict.health {
+        Health::Dead if t.planned => {
+            return give_up(c, t, RULE, format!("{} died during the switchover", from.name));
+        }
+        Health::Dead => {
+            let closed = c.now.since(verdict.since.unwrap_or(c.now));
+            let proof = Proof::Died { evidence: verdict.evidence };
+            return confirm_fence(c, t, RULE, proof, closed);
+        }
+        Health::Silent if !t.planned && c.group.spec.fence == FencePolicy::None => {
+            let silent = c.now.since(verdict.since.unwrap_or(c.now));
+            return confirm_fence(c, t, RULE, Proof::Waived, silent);
+        }
+        Health::Up
+        | Health::Suspected
+        | Health::Silent
+        | Health::Restarted
+        | Health::Demoted
+        | Health::Unseen => {}
+    }
+    if let Some(why) = hopeless(c, t, &from.name, "fence", FENCE_WITHIN) {
+        return give_up(c, t, RULE, why);
+    }
+    let to = c.group.spec.member(&t.to);
+    let drain =
+        to.filter(|_| t.planned || verdict.health == Health::Up).map(|m| (m.name.clone(), m.address.clone()));
+    let kind = ActionKind::Fence { drain, within: FENCE_WITHIN };
+    c.perform(RULE, t.epoch, from, kind).into_iter().collect()
+}
+
+fn confirm_fence(
+    c: &Context<'_>,
+    t: &Transition,
+    rule: &'static str,
+    proof: Proof,
+    closed: Duration,
+) -> Vec<Step> {
+    let command = Command::ConfirmFence {
+        group: t.group.clone(),
+        epoch: t.epoch,
+        proof,
+        end: None,
+        drained_us: None,
+        closed_at: c.wall.before(closed),
+        at: c.wall,
+    };
+    Context::propose(rule, command)
+}
+
+fn promote(c: &Context<'_>, t: &Transition) -> Vec<Step> {
+    const RULE: &str = "promote";
+    let Some(to) = c.group.spec.member(&t.to) else {
+        return give_up(c, t, RULE, format!("{} is no longer a member", t.to));
+    };
+    if detect::verdict(c.group, &to.name, c.view, c.now).health == Health::Dead {
+        return give_up(c, t, RULE, format!("{} died before it was promoted", t.to));
+    }
+    if let Some(why) = hopeless(c, t, &to.name, "promote", PROMOTE_WITHIN) {
+        return give_up(c, t, RULE, why);
+    }
+    let kind = ActionKind::Promote { expected: t.expected.clone() };
+    c.perform(RULE, t.epoch, to, kind).into_iter().collect()
+}
+
+/// The others are shut before the door of the new primary opens: whoever still accepts writes comes first.
+fn redirect(c: &Context<'_>, t: &Transition) -> Vec<Step> {
+    const RULE: &str = "redirect";
+    let instead = super::fail_over::steps(c);
+    let superseding = |s: &Step| matches!(&s.kind, StepKind::Propose(Command::StartTransition(_)));
+    if instead.iter().any(superseding) {
+        return instead;
+    }
+    let mut steps = followers(c, RULE);
+    // The old primary is proven shut, whatever an observation from before the fence says.
+    let open_elsewhere = strays(c).any(|m| Some(&m.name) != t.from.as_ref());
+    if let Some(to) = c.group.spec.member(&t.to).filter(|_| !open_elsewhere) {
+        steps.extend(c.perform(RULE, t.epoch, to, ActionKind::Open));
+    }
+    steps
+}
+
+fn settle(c: &Context<'_>, t: &Transition) -> Vec<Step> {
+    const RULE: &str = "settle";
+    let steps = followers(c, RULE);
+    if !steps.is_empty() {
+        return steps;
+    }
+    let away: Vec<&str> = c
+        .group
+        .spec
+        .members
+        .iter()
+        .filter(|m| m.name != t.to && !attached(c, m))
+        .map(|m| m.name.as_str())
+        .collect();
+    let waited = c.now.since(phase_since(c));
+    let note = if away.is_empty() {
+        "every member follows".to_owned()
+    } else if waited >= SETTLE_WITHIN {
+        format!("{} not back yet", away.join(", "))
+    } else {
+        return vec![];
+    };
+    let command = Command::Settle { group: t.group.clone(), epoch: t.epoch, note, at: c.wall };
+    Context::propose(RULE, command)
+}
+
+fn roll_back(c: &Context<'_>, t: &Transition) -> Vec<Step> {
+    const RULE: &str = "roll_back";
+    let confirm = || {
+        let command = Command::ConfirmRollBack { group: t.group.clone(), epoch: t.epoch, at: c.wall };
+        Context::propose(RULE, command)
+    };
+    let Some(from) = old_primary(c, t) else { return confirm() };
+    match detect::verdict(c.group, &from.name, c.view, c.now).health {
+        // It cannot be opened, or is not the one that was closed: the next plan deals with it.
+        Health::Dead | Health::Restarted | Health::Demoted => return confirm(),
+        Health::Silent if c.now.since(phase_since(c)) >= PROMOTE_WITHIN => return confirm(),
+        Health::Up | Health::Suspected | Health::Silent | Health::Unseen => {}
+    }
+    c.perform(RULE, t.epoch, from, ActionKind::Lift).into_iter().collect()
+}
+
+fn give_up(c: &Context<'_>, t: &Transition, rule: &'static str, failure: String) -> Vec<Step> {
+    let command = Command::RollBack { group: t.group.clone(), epoch: t.epoch, failure, at: c.wall };
+    Context::propose(rule, command)
+}
+
+/// Why the phase's action will not work, when it will not.
+fn hopeless(
+    c: &Context<'_>,
+    t: &Transition,
+    member: &MemberName,
+    word: &'static str,
+    within: Duration,
+) -> Option<String> {
+    let key = ActionKey { group: t.group.clone(), epoch: t.epoch, member: member.clone(), word };
+    if c.view.running.contains(&key) {
+        return None;
+    }
+    let failure = c.view.failures.get(&key);
+    if let Some(f) = failure.filter(|f| f.permanent || f.count >= TRIES_MAX) {
+        return Some(f.message.clone());
+    }
+    let late = c.now.since(phase_since(c)) >= within;
+    late.then(|| {
+        let why = failure.map_or_else(|| "no answer".to_owned(), |f| f.message.clone());
+        format!("{word} of {member} took longer than {} ms: {why}", within.as_millis())
+    })
+}
+
+fn phase_since(c: &Context<'_>) -> Moment {
+    c.view.phase_since.get(&c.group.spec.name).copied().unwrap_or(c.now)
+}
+
+fn old_primary<'a>(c: &Context<'a>, t: &Transition) -> Option<&'a MemberSpec> {
+    t.from.as_ref().and_then(|from| c.group.spec.member(from))
+}
+
+/// Whether a member follows the primary and has completed its link.
+fn attached(c: &Context<'_>, m: &MemberSpec) -> bool {
+    let Some(primary) = &c.group.primary else { return false };
+    let Some((at, status)) = c.view.freshest(&c.group.spec.name, &m.name) else { return false };
+    let link_up = matches!(&status.role, MemberRole::Replica { link_up: true, .. });
+    c.now.since(at) <= detect::CURRENT_WITHIN && link_up && status.replid == primary.lineage.start.replid
+}
