@@ -1,0 +1,153 @@
+//! `[redis.default]` and `[redis.NAME]`: what must not be replicated. Files are read at load, so that a wrong one is
+//! found before the node starts; what they hold is never printed.
+
+use super::section::{Findings, Section, Wrong, string};
+use primacy_core::GroupName;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use toml::Value;
+
+/// A text that no log, error or debug output shows.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The text itself, for the wire only.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// How this node logs in to the members of a group.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Credentials {
+    /// The ACL user; none is Redis' `default` user.
+    pub username: Option<String>,
+    /// Its password.
+    pub password: Option<Secret>,
+    /// PEM certificates that sign the members' own, for `rediss://`.
+    pub ca_pem: Option<Vec<u8>>,
+    /// PEM certificate chain and key that this node shows, where members ask for one.
+    pub client_pem: Option<(Vec<u8>, Secret)>,
+}
+
+/// The credentials by group.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RedisAccess {
+    /// For groups that have none of their own.
+    pub default: Credentials,
+    /// For one group each; nothing is taken from the default then.
+    pub groups: BTreeMap<GroupName, Credentials>,
+}
+
+impl RedisAccess {
+    /// The credentials of a group.
+    pub fn of(&self, group: &GroupName) -> &Credentials {
+        self.groups.get(group).unwrap_or(&self.default)
+    }
+}
+
+pub(super) fn read(section: Section<'_>, base: &Path, warned: &Findings) -> RedisAccess {
+    let mut access = RedisAccess::default();
+    for name in section.names() {
+        let Some(child) = section.child(name) else { continue };
+        if name == "default" {
+            access.default = read_one(child, base, warned);
+            continue;
+        }
+        match GroupName::new(name) {
+            Ok(group) => {
+                access.groups.insert(group, read_one(child, base, warned));
+            }
+            Err(e) => section.wrong(name, Wrong::new(e.reason, "name the section like the group")),
+        }
+    }
+    access
+}
+
+fn read_one(section: Section<'_>, base: &Path, warned: &Findings) -> Credentials {
+    let username = section.optional("username", |v| {
+        let text = string(v, "a user's name", "\"primacy\"")?;
+        let plain = !text.is_empty() && !text.contains(char::is_whitespace);
+        plain
+            .then(|| text.to_owned())
+            .ok_or_else(|| Wrong::new(format!("{text:?} is not a user's name"), "write it without blanks"))
+    });
+    let password = section.optional("password_file", |v| {
+        let file = file_of(v, base)?;
+        let text = String::from_utf8(read_file(&file)?).map_err(|_| {
+            Wrong::new(format!("{} is not text", file.display()), "write the password alone into the file")
+        })?;
+        warn_if_open(&section, "password_file", &file, warned);
+        secret(text.trim(), &file)
+    });
+    let ca_pem = section.optional("ca_file", |v| pem(&file_of(v, base)?, "CERTIFICATE"));
+    let cert = section.optional("cert_file", |v| pem(&file_of(v, base)?, "CERTIFICATE"));
+    let key = section.optional("key_file", |v| {
+        let file = file_of(v, base)?;
+        let text = pem(&file, "PRIVATE KEY")?;
+        warn_if_open(&section, "key_file", &file, warned);
+        secret(&String::from_utf8_lossy(&text), &file)
+    });
+    let given = |key: &str| section.names().any(|name| name == key);
+    if given("username") && !given("password_file") {
+        section.wrong(
+            "password_file",
+            Wrong::new("it is missing, and username is set", "name the file with the user's password"),
+        );
+    }
+    for (has, lacks) in [("cert_file", "key_file"), ("key_file", "cert_file")] {
+        if given(has) && !given(lacks) {
+            section
+                .wrong(lacks, Wrong::new(format!("it is missing, and {has} is set"), "give both or neither"));
+        }
+    }
+    section.finish();
+    Credentials { username, password, ca_pem, client_pem: cert.zip(key) }
+}
+
+fn file_of(value: &Value, base: &Path) -> Result<PathBuf, Wrong> {
+    string(value, "a path", "\"/etc/primacy/redis.password\"").map(|text| base.join(text))
+}
+
+fn read_file(file: &Path) -> Result<Vec<u8>, Wrong> {
+    std::fs::read(file).map_err(|e| {
+        Wrong::new(
+            format!("{} cannot be read: {e}", file.display()),
+            "name a file that exists and that this user may read",
+        )
+    })
+}
+
+fn secret(text: &str, file: &Path) -> Result<Secret, Wrong> {
+    if text.is_empty() {
+        return Err(Wrong::new(format!("{} is empty", file.display()), "write the password into the file"));
+    }
+    Ok(Secret(text.to_owned()))
+}
+
+fn pem(file: &Path, label: &str) -> Result<Vec<u8>, Wrong> {
+    let bytes = read_file(file)?;
+    let text = String::from_utf8_lossy(&bytes);
+    let found = text.lines().any(|line| line.starts_with("-----BEGIN ") && line.contains(label));
+    if found {
+        return Ok(bytes);
+    }
+    Err(Wrong::new(format!("{} holds no PEM block {label}", file.display()), "name a PEM file"))
+}
+
+fn warn_if_open(section: &Section<'_>, key: &str, file: &Path, warned: &Findings) {
+    let mode = std::fs::metadata(file).map(|m| m.permissions().mode()).unwrap_or(0);
+    if mode & 0o004 != 0 {
+        let reason = format!("every user of this host can read {}", file.display());
+        warned.add(section.key(key), reason, format!("chmod 600 {}", file.display()));
+    }
+}
