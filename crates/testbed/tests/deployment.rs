@@ -1,0 +1,123 @@
+//! The plumbing of a deployment, with a script in the place of the `primacy` binary and real Redis servers: whether
+//! files, processes and command lines are as the contract says. What the real binary does is tested end to end.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use primacy_testbed::{Cluster, ClusterOptions, Deployment, DeploymentOptions, Workdir, wait_for};
+
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Run as a process of its own by the script: answers `/readyz` where node.toml says.
+#[test]
+fn stand_in_for_a_node() {
+    if std::env::var_os("STAND_IN").is_none() {
+        return;
+    }
+    let text = std::fs::read_to_string("node.toml").unwrap();
+    let http = text.lines().find_map(|line| line.strip_prefix("http = ")).unwrap().trim_matches('"');
+    for stream in TcpListener::bind(http).unwrap().incoming() {
+        let mut stream = stream.unwrap();
+        let mut request = String::new();
+        BufReader::new(&stream).read_line(&mut request).unwrap();
+        let status = if request.starts_with("GET /readyz ") { "200 OK" } else { "404 Not Found" };
+        stream.write_all(format!("HTTP/1.0 {status}\r\n\r\n").as_bytes()).unwrap();
+    }
+}
+
+fn script(dir: &Workdir, body: &str) -> PathBuf {
+    let path = dir.path().join("primacy");
+    std::fs::write(&path, format!("#!/bin/sh\n{body}\n")).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o700)).unwrap();
+    path
+}
+
+/// east-a is primary from the start, the others replicate from the first address of groups.toml.
+fn stand_in(dir: &Workdir) -> PathBuf {
+    let serve = std::env::current_exe().unwrap();
+    script(
+        dir,
+        &format!(
+            r#"case "$*" in
+"serve -c node.toml") STAND_IN=1 exec {serve} --exact stand_in_for_a_node ;;
+*" cluster status -o json") echo '{{"leader":{{"id":2,"site":"north"}},"term":1}}' ;;
+*" primary features -o json") echo '{{"group":"features","member":"east-a","epoch":3,"state":"serving"}}' ;;
+*" redis-conf --group features --member east-a -f "*) ;;
+*" redis-conf --group features --member "*)
+    for file; do :; done
+    echo "replicaof 127.0.0.1 $(sed -n 's/^address = "127.0.0.1:\(.*\)"/\1/p' "$file" | head -1)" ;;
+*" apply -f "*) ;;
+*) echo "unexpected: $*" >&2; exit 2 ;;
+esac"#,
+            serve = serve.display()
+        ),
+    )
+}
+
+#[tokio::test]
+async fn a_deployment_starts_and_settles() {
+    let dir = Workdir::create().unwrap();
+    let deployment = Deployment::start_serving(DeploymentOptions::new(stand_in(&dir))).await.unwrap();
+    assert_eq!(deployment.cluster.leader().await.unwrap(), 2);
+    assert_eq!(deployment.primary().await.unwrap().epoch, 3);
+    let names: Vec<String> = deployment.targets().into_iter().map(|target| target.member).collect();
+    assert_eq!(names, ["east-a", "north-a", "west-a"]);
+    let unknown = deployment.cli(["dance"]).await.unwrap().success().unwrap_err().to_string();
+    assert!(unknown.contains("`primacy dance` failed with exit code 2: unexpected"), "{unknown}");
+}
+
+#[tokio::test]
+async fn nodes_are_killed_frozen_restarted_added_and_discarded() {
+    let dir = Workdir::create().unwrap();
+    let mut cluster = Cluster::start(ClusterOptions::new(stand_in(&dir))).await.unwrap();
+    cluster.node(2).unwrap().kill().unwrap();
+    assert!(cluster.node(2).unwrap().ready().await.is_err());
+    cluster.node_mut(2).unwrap().restart(DEADLINE).await.unwrap();
+
+    let third = cluster.node(3).unwrap();
+    third.freeze().unwrap();
+    assert!(third.ready().await.is_err());
+    third.thaw().unwrap();
+    third.wait_ready(DEADLINE).await.unwrap();
+
+    let fourth = cluster.add(4, "north").unwrap();
+    fourth.wait_ready(DEADLINE).await.unwrap();
+    assert!(
+        !std::fs::read_to_string(fourth.dir().join("node.toml"))
+            .unwrap()
+            .contains("id = 4\nsite = \"north\"\naddress")
+    );
+    let gone = fourth.dir().to_owned();
+    cluster.discard(4).unwrap();
+    assert!(cluster.node(4).unwrap_err().to_string().contains("no node 4"));
+    assert!(!gone.exists());
+    assert_eq!(cluster.endpoints().len(), 3);
+}
+
+#[tokio::test]
+async fn a_node_that_ends_at_once_says_why() {
+    let dir = Workdir::create().unwrap();
+    let binary = script(&dir, "echo 'unknown key nam, did you mean name?' >&2; exit 2");
+    let error = Cluster::start(ClusterOptions::new(binary)).await.unwrap_err().to_string();
+    assert!(error.contains("ended before it was ready (exit status: 2)"), "{error}");
+    assert!(error.contains("did you mean name?"), "{error}");
+}
+
+#[tokio::test]
+async fn dropping_a_cluster_leaves_neither_process_nor_file() {
+    let dir = Workdir::create().unwrap();
+    let cluster = Cluster::start(ClusterOptions::new(stand_in(&dir))).await.unwrap();
+    let (files, pid) = (cluster.dir().to_owned(), cluster.node(1).unwrap().process().pid());
+    drop(cluster);
+    assert!(!files.exists());
+    wait_for("the node to be gone", DEADLINE, async || {
+        anyhow::ensure!(!PathBuf::from(format!("/proc/{pid}")).exists());
+        Ok(())
+    })
+    .await
+    .unwrap();
+}
