@@ -1,6 +1,6 @@
 //! What the leader sees: soft state, gathered from all nodes, never in the log.
 
-use crate::{ActionKey, GroupName, MemberName, Moment, NodeId, SiteName, Term};
+use crate::{ActionKey, Group, GroupName, MemberName, Moment, NodeId, SiteName, Term};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A replica as the primary lists it.
@@ -196,6 +196,9 @@ pub struct View {
     pub heard: BTreeMap<NodeId, Moment>,
     /// What each node saw of each member.
     pub seen: BTreeMap<(GroupName, MemberName), BTreeMap<NodeId, Observation>>,
+    /// The furthest answer of a group's primary in its own lineage. A process that was restarted speaks of another
+    /// history, and must not make us forget this one.
+    pub last_of_primary: BTreeMap<GroupName, (Moment, MemberStatus)>,
     /// Actions that run at the moment.
     pub running: BTreeSet<ActionKey>,
     /// How actions failed, until they work or their epoch is over.
@@ -209,6 +212,38 @@ pub struct View {
 }
 
 impl View {
+    /// Takes in what a node saw of a member of `group`.
+    pub fn record(&mut self, group: &Group, member: &MemberName, node: NodeId, observation: Observation) {
+        let name = &group.spec.name;
+        if let Some(primary) = group.primary.as_ref().filter(|p| p.member == *member) {
+            let answer = match &observation.reach {
+                Reach::Up(status) => Some((observation.at, status)),
+                Reach::Down { .. } => observation.last_up.as_ref().map(|(at, status)| (*at, status)),
+            };
+            let lineage = &primary.lineage;
+            let ours = |s: &MemberStatus| {
+                s.replid == lineage.start.replid || lineage.previous.as_ref() == Some(&s.replid)
+            };
+            let known = self.last_of_primary.get(name);
+            let known = known.filter(|(_, s)| ours(s)).map(|(at, s)| (s.offset_bytes, *at));
+            match answer.filter(|(_, s)| ours(s)) {
+                Some((at, status)) if known.is_none_or(|k| k < (status.offset_bytes, at)) => {
+                    self.last_of_primary.insert(name.clone(), (at, status.clone()));
+                }
+                Some(_) | None => {}
+            }
+        }
+        self.seen.entry((name.clone(), member.clone())).or_default().insert(node, observation);
+    }
+
+    /// The furthest answer of the group's present primary in its lineage, if it is known.
+    pub fn last_of_primary(&self, group: &Group) -> Option<(Moment, &MemberStatus)> {
+        let lineage = &group.primary.as_ref()?.lineage;
+        let (at, status) = self.last_of_primary.get(&group.spec.name)?;
+        let ours = status.replid == lineage.start.replid || lineage.previous.as_ref() == Some(&status.replid);
+        ours.then_some((*at, status))
+    }
+
     /// The sites that have a voting node.
     pub fn sites(&self) -> BTreeSet<&SiteName> {
         self.nodes.values().collect()
@@ -232,15 +267,5 @@ impl View {
     /// The freshest answer of a member, from whichever node has it.
     pub fn freshest(&self, group: &GroupName, member: &MemberName) -> Option<(Moment, &MemberStatus)> {
         self.of(group, member).filter_map(|(_, _, o)| o.status().map(|s| (o.at, s))).max_by_key(|(at, _)| *at)
-    }
-
-    /// The last answer of a member that any node remembers, however old.
-    pub fn last_answer(&self, group: &GroupName, member: &MemberName) -> Option<(Moment, &MemberStatus)> {
-        self.of(group, member)
-            .filter_map(|(_, _, o)| match &o.reach {
-                Reach::Up(s) => Some((o.at, s)),
-                Reach::Down { .. } => o.last_up.as_ref().map(|(at, s)| (*at, s)),
-            })
-            .max_by_key(|(at, s)| (s.offset_bytes, *at))
     }
 }

@@ -97,7 +97,13 @@ fn choose<'a>(
         list.check("candidate", true, format!("{} can be promoted", candidate.member.name));
         return Some(Chosen { candidate, certain: true });
     }
-    let foreign = request.to.as_ref().filter(|to| **to != primary.member && request.allow_data_loss);
+    // A primary that came back as another process may be taken as it is, too.
+    let changed = matches!(
+        detect::verdict(group, &primary.member, view, now).health,
+        Health::Restarted | Health::Demoted
+    );
+    let usable = |to: &&MemberName| **to != primary.member || changed;
+    let foreign = request.to.as_ref().filter(usable).filter(|_| request.allow_data_loss);
     let any = foreign.and_then(|to| of_any_history(group, to, view, now));
     let (passed, detail) = match (&any, &request.to) {
         (Some(c), _) => {

@@ -17,12 +17,7 @@ const TURN: Duration = Duration::from_millis(10);
 pub fn estimate(group: &Group, view: &View, reach_bytes: u64, end: Moment) -> Loss {
     let Some(primary) = &group.primary else { return Loss::Exact(0) };
     let name = &group.spec.name;
-    let Some((at, last)) = view.last_answer(name, &primary.member) else { return Loss::Unknown };
-    let lineage = &primary.lineage;
-    let same_history = last.replid == lineage.start.replid || lineage.previous.as_ref() == Some(&last.replid);
-    if !same_history {
-        return Loss::Unknown;
-    }
+    let Some((at, last)) = view.last_of_primary(group) else { return Loss::Unknown };
     let rate = view.of(name, &primary.member).map(|(_, _, o)| o.rate_peak_bytes).max().unwrap_or(0);
     let grown = per(rate, end.since(at));
     let turn = per(rate, TURN).max(last.clients.saturating_mul(TURN_BYTES_PER_CLIENT));

@@ -80,7 +80,7 @@ pub(crate) fn start(
 ) -> StartTransition {
     let end = c
         .view
-        .last_answer(&c.group.spec.name, &primary.member)
+        .last_of_primary(c.group)
         .map(|(_, s)| Position { replid: s.replid.clone(), offset_bytes: s.offset_bytes });
     StartTransition {
         group: c.group.spec.name.clone(),

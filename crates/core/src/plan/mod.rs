@@ -138,8 +138,11 @@ impl Context<'_> {
 
     fn waits(&self, key: &ActionKey) -> bool {
         let failed = self.view.failures.get(key).is_some_and(|f| self.now < f.at.after(backoff(f.count)));
-        let just_done = self.view.done.get(key).is_some_and(|at| self.now < at.after(REPEAT_AFTER));
-        failed || just_done
+        let seen = self.view.freshest(&key.group, &key.member).map(|(at, _)| at);
+        let shows = |done: &Moment| {
+            seen.is_some_and(|at| at >= done.after(SHOWS_AFTER)) || self.now >= done.after(REPEAT_AFTER)
+        };
+        failed || self.view.done.get(key).is_some_and(|done| !shows(done))
     }
 
     fn propose(rule: &'static str, command: Command) -> Vec<Step> {
@@ -147,8 +150,10 @@ impl Context<'_> {
     }
 }
 
-/// An action that worked is not repeated before the observations can show that it did.
-const REPEAT_AFTER: Duration = Duration::from_millis(300);
+/// An action that worked is not repeated before the observations can show that it did: one from another site may have
+/// been made before it and arrive after it.
+const SHOWS_AFTER: Duration = Duration::from_millis(100);
+const REPEAT_AFTER: Duration = Duration::from_millis(500);
 const BUSY_EVERY: Duration = Duration::from_millis(50);
 const STEADY_EVERY: Duration = Duration::from_millis(500);
 

@@ -159,9 +159,10 @@ impl BlockReason {
                     "bring the old primary back, or accept the loss: primacy failover {group} --allow-data-loss"
                 )
             }
-            BlockReason::NoCandidate { .. } => {
-                "bring a standby back whose replication was complete, or the old primary itself".to_owned()
-            }
+            BlockReason::NoCandidate { .. } => format!(
+                "bring a standby back whose replication was complete, or the old primary itself; or take what a member holds: \
+                 primacy failover {group} --to MEMBER --allow-data-loss"
+            ),
             BlockReason::ManualFailover { .. } => format!("primacy failover {group}"),
             BlockReason::NoFirstPrimary { .. } => {
                 format!(

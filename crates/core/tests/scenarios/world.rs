@@ -1,0 +1,313 @@
+//! Servers, nodes and a log that commits at once: enough of a world to read the rules by.
+
+use crate::server::Server;
+use primacy_core::plan::{StepKind, conclude, plan};
+use primacy_core::view::{ConnectFailure, Failure, LinkEnd, Observation, Reach, View};
+use primacy_core::{
+    Action, ActionKind, Command, Event, GroupName, Lineage, MemberName, Moment, NodeId, Outcome, Position,
+    Rejected, SiteName, State, Term, WallTime,
+};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+pub const GROUP: &str = "features";
+
+pub struct World {
+    pub state: State,
+    pub view: View,
+    pub index: u64,
+    pub now: Moment,
+    pub servers: BTreeMap<String, Server>,
+    pub sites: BTreeMap<String, SiteName>,
+    pub down_nodes: BTreeSet<NodeId>,
+    /// Node and member that do not reach each other.
+    pub cuts: BTreeSet<(NodeId, String)>,
+    /// Node and member that run on the same host.
+    pub same_host: BTreeSet<(NodeId, String)>,
+    /// Action words that stay without an answer.
+    pub held: BTreeSet<String>,
+    /// Action words that fail, and how.
+    pub failing: BTreeMap<String, (String, bool)>,
+    pub said: Vec<String>,
+    histories: u32,
+}
+
+pub fn group() -> GroupName {
+    GroupName::new(GROUP).unwrap()
+}
+
+impl World {
+    pub fn new() -> Self {
+        World {
+            state: State::default(),
+            view: View::default(),
+            index: 0,
+            now: Moment(10_000_000),
+            servers: BTreeMap::new(),
+            sites: BTreeMap::new(),
+            down_nodes: BTreeSet::new(),
+            cuts: BTreeSet::new(),
+            same_host: BTreeSet::new(),
+            held: BTreeSet::new(),
+            failing: BTreeMap::new(),
+            said: vec![],
+            histories: 0,
+        }
+    }
+
+    pub fn wall(&self) -> WallTime {
+        WallTime(1_700_000_000_000_000 + self.now.0)
+    }
+
+    pub fn say(&mut self, text: impl Into<String>) {
+        self.said.push(text.into());
+    }
+
+    pub fn propose(&mut self, command: &Command) -> Result<(), Rejected> {
+        self.index += 1;
+        let primary = self.state.groups.get(&group()).and_then(|g| g.primary.clone());
+        let phase = self.phase();
+        let applied = self.state.apply(self.index, command);
+        match &applied {
+            Ok(events) => {
+                events.iter().for_each(|e| self.said.push(format!("{:>3} {}", self.index, event(e))))
+            }
+            Err(rejected) => self.said.push(format!("    rejected: {rejected}")),
+        }
+        if self.state.groups.get(&group()).and_then(|g| g.primary.clone()) != primary {
+            self.view.primary_since.insert(group(), self.now);
+        }
+        if self.phase() != phase {
+            self.view.phase_since.insert(group(), self.now);
+        }
+        applied.map(|_| ())
+    }
+
+    fn phase(&self) -> Option<(u64, primacy_core::Phase)> {
+        self.state.groups.get(&group())?.transition.as_ref().map(|t| (t.epoch.0, t.phase))
+    }
+
+    /// Lets time pass; every 50 ms the nodes look and the leader plans.
+    pub fn wait(&mut self, time: Duration) {
+        let end = self.now.after(time);
+        while self.now < end {
+            self.now = end.min(self.now.after(Duration::from_millis(50)));
+            self.replicate();
+            self.observe();
+            self.settle();
+        }
+    }
+
+    /// Plans and performs until nothing is left to do.
+    pub fn settle(&mut self) {
+        if self.view.term == Term(0) {
+            return;
+        }
+        for _ in 0..60 {
+            let plan = plan(&self.state, &self.view, self.now, self.wall());
+            if plan.steps.is_empty() {
+                return;
+            }
+            for step in plan.steps {
+                match step.kind {
+                    StepKind::Propose(command) => {
+                        let _ = self.propose(&command);
+                    }
+                    StepKind::Perform(action) => self.perform(&action),
+                }
+                self.replicate();
+            }
+        }
+        self.say("    never comes to rest");
+    }
+
+    fn perform(&mut self, action: &Action) {
+        let word = action.kind.word();
+        let key = action.key();
+        if self.held.contains(word) {
+            self.say(format!("    {word} {} (no answer)", action.member));
+            self.view.running.insert(key);
+            return;
+        }
+        let started = self.wall();
+        let result = match self.failing.get(word) {
+            Some((message, permanent)) => Err((message.clone(), *permanent)),
+            None => self.effect(action).map_err(|m| (m, false)),
+        };
+        match result {
+            Ok(outcome) => {
+                self.say(format!("    {word} {}", action.member));
+                self.view.failures.remove(&key);
+                self.view.done.insert(key, self.now);
+                if let Some(command) = conclude(&self.state, action, &outcome, started, self.wall()) {
+                    let _ = self.propose(&command);
+                }
+            }
+            Err((message, permanent)) => {
+                self.say(format!("    {word} {} fails: {message}", action.member));
+                let now = self.now;
+                let known = self.view.failures.entry(key).or_insert(Failure {
+                    count: 0,
+                    at: now,
+                    message: String::new(),
+                    permanent,
+                });
+                known.count += 1;
+                known.at = now;
+                known.message = message;
+            }
+        }
+    }
+
+    fn effect(&mut self, action: &Action) -> Result<Outcome, String> {
+        let name = action.member.as_str();
+        let server = self.servers.get_mut(name).unwrap();
+        if !server.answers() {
+            return Err(format!("{name} does not answer"));
+        }
+        match &action.kind {
+            ActionKind::Fence { drain, .. } => {
+                server.min_replicas = 1_000_000;
+                let code = if server.is_primary() { "NOREPLICAS" } else { "READONLY" };
+                let end = Position { replid: server.replid.clone(), offset_bytes: server.offset };
+                self.replicate();
+                let caught_up = |to: &MemberName| {
+                    let s = &self.servers[to.as_str()];
+                    s.answers() && s.replid == end.replid && s.offset == end.offset_bytes
+                };
+                let drained_us = drain.as_ref().filter(|(to, _)| caught_up(to)).map(|_| 300);
+                Ok(Outcome::Fenced { code: code.to_owned(), end, drained_us })
+            }
+            ActionKind::Lift => {
+                server.min_replicas = 0;
+                Ok(Outcome::Lifted)
+            }
+            ActionKind::Promote { expected } => {
+                if expected.as_ref().is_some_and(|e| *e != server.replid) {
+                    return Err(format!("{name} is of another history"));
+                }
+                server.min_replicas = 1_000_000;
+                if !server.is_primary() {
+                    self.histories += 1;
+                    server.source = None;
+                    server.replid2 =
+                        Some(std::mem::replace(&mut server.replid, format!("h{}", self.histories)));
+                    server.second_offset = server.offset;
+                }
+                let start = Position { replid: server.replid.clone(), offset_bytes: server.offset };
+                let lineage =
+                    Lineage { run_id: server.run_id(name), start, previous: server.replid2.clone() };
+                Ok(Outcome::Promoted { lineage })
+            }
+            ActionKind::Open => {
+                server.min_replicas = 0;
+                Ok(Outcome::Opened)
+            }
+            ActionKind::Follow { primary, .. } => {
+                server.min_replicas = 1_000_000;
+                server.read_only = true;
+                server.source = Some((primary.host.clone(), primary.port));
+                server.link_up = false;
+                Ok(Outcome::Following)
+            }
+        }
+    }
+
+    /// Replicas whose source serves have what it has; the others' links are down.
+    pub fn replicate(&mut self) {
+        let before = self.servers.clone();
+        for server in self.servers.values_mut().filter(|s| s.answers()) {
+            let Some((host, port)) = &server.source else { continue };
+            let source = before.values().find(|s| s.address.host == *host && s.address.port == *port);
+            let Some(source) = source.filter(|s| s.answers() && s.is_primary()) else {
+                // A frozen source keeps its connections.
+                server.link_up &= source.is_some_and(|s| s.alive && s.frozen);
+                continue;
+            };
+            server.link_up = true;
+            if !server.stuck {
+                server.replid.clone_from(&source.replid);
+                server.offset = source.offset;
+                server.keys = source.keys;
+            }
+        }
+    }
+
+    /// Every node that runs looks at every member.
+    pub fn observe(&mut self) {
+        let nodes: Vec<NodeId> =
+            self.view.nodes.keys().copied().filter(|n| !self.down_nodes.contains(n)).collect();
+        for node in nodes {
+            self.view.heard.insert(node, self.now);
+            for (name, server) in &self.servers {
+                let key = (group(), MemberName::new(name).unwrap());
+                let before = self.view.seen.get(&key).and_then(|known| known.get(&node)).cloned();
+                let reach = self.look(node, name, server, before.as_ref());
+                let last_up = match &reach {
+                    Reach::Up(status) => Some((self.now, status.clone())),
+                    Reach::Down { .. } => before.and_then(|b| b.last_up),
+                };
+                let observation = Observation { at: self.now, reach, last_up, rate_peak_bytes: 0 };
+                if let Some(group) = self.state.groups.get(&key.0) {
+                    self.view.record(group, &key.1, node, observation);
+                }
+            }
+        }
+    }
+
+    fn look(&self, node: NodeId, name: &str, server: &Server, before: Option<&Observation>) -> Reach {
+        let cut = self.cuts.contains(&(node, name.to_owned()));
+        if server.answers() && !cut {
+            let attached: Vec<_> = self.servers.values().filter(|s| s.link_up && s.answers()).collect();
+            let attached = attached
+                .iter()
+                .filter(|s| s.source == Some((server.address.host.clone(), server.address.port)));
+            let attached: Vec<_> = attached.map(|s| (s.address.clone(), s.offset)).collect();
+            return Reach::Up(server.status(name, &attached));
+        }
+        let since = match before.map(|b| &b.reach) {
+            Some(Reach::Down { since, .. }) => *since,
+            _ => self.now,
+        };
+        let (ended, connect) = match (cut || (server.alive && server.frozen), server.resets) {
+            (true, _) => (Some(LinkEnd::Unanswered), None),
+            (false, true) => (Some(LinkEnd::Reset), Some(ConnectFailure::Refused)),
+            (false, false) => (Some(LinkEnd::Eof), Some(ConnectFailure::Refused)),
+        };
+        let watched = !server.alive && self.same_host.contains(&(node, name.to_owned()));
+        let exited_pid = watched.then_some(server.pid);
+        Reach::Down { since, ended, connect, exited_pid, detail: "down".to_owned() }
+    }
+
+    /// Another node leads, with nothing but the state.
+    pub fn lead(&mut self, node: u64, term: u64) {
+        let nodes = self.view.nodes.clone();
+        let since = self.now;
+        self.view =
+            View { me: NodeId(node), term: Term(term), leading_since: since, nodes, ..View::default() };
+        self.observe();
+        self.settle();
+    }
+}
+
+fn event(event: &Event) -> String {
+    match event {
+        Event::LeadershipAssumed { node, term } => format!("n{node} leads in term {term}"),
+        Event::GroupConfigured { group } => format!("{group} configured"),
+        Event::GroupRemoved { group } => format!("{group} removed"),
+        Event::TransitionStarted { epoch, from, to, cause, .. } => {
+            let from = from.as_ref().map_or("nobody".to_owned(), ToString::to_string);
+            format!("transition {epoch}: {from} -> {to} ({cause})")
+        }
+        Event::PhasePassed { phase, note, .. } => format!("{phase} passed: {note}"),
+        Event::PrimaryChanged { member, epoch, .. } => format!("{member} is primary under epoch {epoch}"),
+        Event::TransitionEnded { outcome, lost, failure, .. } => {
+            let why = failure.as_ref().map(|f| format!(": {f}")).unwrap_or_default();
+            format!("{}, {lost}{why}", outcome.word())
+        }
+        Event::GroupPaused { by, .. } => format!("paused by {by}"),
+        Event::GroupResumed { by, .. } => format!("resumed by {by}"),
+        Event::GroupBlocked { reason, .. } => format!("blocked: {reason}"),
+        Event::GroupUnblocked { .. } => "no longer blocked".to_owned(),
+    }
+}
