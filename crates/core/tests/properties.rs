@@ -56,7 +56,7 @@ fn draws() -> impl Strategy<Value = Vec<Draw>> {
 fn command(d: &Draw, state: &State, index: u64) -> Command {
     let known = state.groups.get(&group(d.group));
     let epoch = known.map_or(Epoch(0), Group::epoch_last);
-    let epoch = Epoch(epoch.0.saturating_sub(if d.back == 3 { 1 } else { 0 }));
+    let epoch = Epoch(epoch.0.saturating_sub(u64::from(d.back == 3)));
     let at = WallTime(index * 1_000);
     let (group, to) = (group(d.group), name(d.member));
     let position = Position { replid: format!("r{}", d.member), offset_bytes: index };
@@ -177,14 +177,14 @@ proptest! {
     #[test]
     fn a_stale_epoch_is_rejected(draws in draws()) {
         run(&draws, |before, command, result, _| {
-            let (group, epoch) = match command {
-                Command::ConfirmFence { group, epoch, .. }
+            let (Command::ConfirmFence { group, epoch, .. }
                 | Command::ConfirmPromotion { group, epoch, .. }
                 | Command::ConfirmOpen { group, epoch, .. }
                 | Command::Settle { group, epoch, .. }
                 | Command::RollBack { group, epoch, .. }
-                | Command::ConfirmRollBack { group, epoch, .. } => (group, epoch),
-                _ => return,
+                | Command::ConfirmRollBack { group, epoch, .. }) = command
+            else {
+                return;
             };
             let current = before.groups.get(group).and_then(|g| g.transition.as_ref()).map(|t| t.epoch);
             if current != Some(*epoch) {

@@ -39,7 +39,7 @@ pub fn execute(world: &mut World, line: &str) -> Vec<String> {
             world.same_host.insert((NodeId(number(args[0].trim_start_matches('n'))), args[1].to_owned())),
         ),
         "fail" => {
-            drop(world.failing.insert(args[0].to_owned(), (args[2..].join(" "), args[1] == "permanent")))
+            drop(world.failing.insert(args[0].to_owned(), (args[2..].join(" "), args[1] == "permanent")));
         }
         "mend" => drop(world.failing.remove(args[0])),
         "switchover" | "failback" | "failover" => operator(world, verb, args),
@@ -211,7 +211,9 @@ fn status(world: &mut World) {
         ));
         lines.extend(verdict.evidence.iter().map(|e| format!("        {e}")));
     }
-    lines.into_iter().for_each(|l| world.say(l));
+    for line in lines {
+        world.say(line);
+    }
 }
 
 fn number(text: &str) -> u64 {

@@ -70,7 +70,9 @@ impl World {
         let applied = self.state.apply(self.index, command);
         match &applied {
             Ok(events) => {
-                events.iter().for_each(|e| self.said.push(format!("{:>3} {}", self.index, event(e))))
+                for e in events {
+                    self.said.push(format!("{:>3} {}", self.index, event(e)));
+                }
             }
             Err(rejected) => self.said.push(format!("    rejected: {rejected}")),
         }
