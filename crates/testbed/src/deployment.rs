@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 
-use crate::cli::{Cli, CliOutput};
+use crate::cli::CliOutput;
 use crate::coordinator::{Cluster, ClusterOptions};
 use crate::load::Target;
 use crate::redis_group::{RedisGroup, groups_toml};
@@ -103,7 +103,7 @@ impl Deployment {
             members.push((site.clone(), member));
         }
         let cluster = Cluster::start(cluster).await?;
-        configure(&cluster.cli(), &workdir, &group, &group_settings, &member_config, &mut members).await?;
+        configure(&cluster, &workdir, &group, &group_settings, &member_config, &mut members).await?;
         let group = RedisGroup::start(group, members).await?;
         Ok(Self { cluster, group, group_settings, workdir })
     }
@@ -174,7 +174,7 @@ impl Deployment {
 
 /// Gives the members the lines of their redis.conf.
 async fn configure(
-    cli: &Cli,
+    cluster: &Cluster,
     workdir: &Workdir,
     group: &str,
     settings: &[String],
@@ -192,8 +192,8 @@ async fn configure(
             MemberConfig::Lines(lines) => lines.clone(),
             MemberConfig::Printed => {
                 let args = ["redis-conf", "--group", group, "--member", &options.name, "-f"].map(Into::into);
-                let output =
-                    cli.run(args.into_iter().chain([path.clone().into_os_string()])).await?.success()?;
+                let args = args.into_iter().chain([path.clone().into_os_string()]);
+                let output = cluster.cli().run(args.chain(cluster.user_args())).await?.success()?;
                 output.stdout.lines().map(str::to_owned).collect()
             }
         };

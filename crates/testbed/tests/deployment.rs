@@ -8,7 +8,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use primacy_testbed::{Cluster, ClusterOptions, Deployment, DeploymentOptions, Workdir, wait_for};
+use primacy_testbed::{
+    Cluster, ClusterOptions, Credentials, Deployment, DeploymentOptions, Workdir, wait_for,
+};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -48,8 +50,8 @@ fn stand_in(dir: &Workdir) -> PathBuf {
 *" primary features -o json") echo '{{"group":"features","member":"east-a","epoch":3,"state":"serving"}}' ;;
 *" redis-conf --group features --member east-a -f "*) ;;
 *" redis-conf --group features --member "*)
-    for file; do :; done
-    echo "replicaof 127.0.0.1 $(sed -n 's/^address = "127.0.0.1:\(.*\)"/\1/p' "$file" | head -1)" ;;
+    [ "${{10}}" = -c ] && grep -q 'username = "primacy"' "${{11}}" || exit 2
+    echo "replicaof 127.0.0.1 $(sed -n 's/^address = "127.0.0.1:\(.*\)"/\1/p' "$9" | head -1)" ;;
 *" apply -f "*) ;;
 *) echo "unexpected: $*" >&2; exit 2 ;;
 esac"#,
@@ -61,7 +63,9 @@ esac"#,
 #[tokio::test]
 async fn a_deployment_starts_and_settles() {
     let dir = Workdir::create().unwrap();
-    let deployment = Deployment::start_serving(DeploymentOptions::new(stand_in(&dir))).await.unwrap();
+    let mut options = DeploymentOptions::new(stand_in(&dir));
+    options.cluster.redis = Some(Credentials { username: "primacy".into(), password: "secret".into() });
+    let deployment = Deployment::start_serving(options).await.unwrap();
     assert_eq!(deployment.cluster.leader().await.unwrap(), 2);
     assert_eq!(deployment.primary().await.unwrap().epoch, 3);
     let names: Vec<String> = deployment.targets().into_iter().map(|target| target.member).collect();

@@ -3,6 +3,7 @@
 mod node;
 mod node_toml;
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -151,6 +152,16 @@ impl Cluster {
     /// The directory with the nodes' files.
     pub fn dir(&self) -> &Path {
         self.workdir.path()
+    }
+
+    /// What tells `redis-conf` the user of the nodes: the file of one of them, when it names a user.
+    pub(crate) fn user_args(&self) -> Vec<OsString> {
+        let file = self
+            .nodes
+            .first()
+            .filter(|_| self.options.redis.is_some())
+            .map(|node| node.dir().join("node.toml"));
+        file.map_or_else(Vec::new, |file| vec!["-c".into(), file.into()])
     }
 
     fn spawn(&mut self, peer: Peer) -> Result<()> {

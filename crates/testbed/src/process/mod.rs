@@ -193,17 +193,16 @@ impl Drop for Process {
     }
 }
 
-/// `setpriv` sets the parent death signal and becomes the program, under the same process id. Where it is not
-/// installed, drop alone cleans up.
+/// `setpriv` sets the parent death signal, the shell looks whether the parent died before that, and becomes the
+/// program; all under the same process id. Where `setpriv` is not installed, drop alone cleans up.
 fn command_that_dies_with_us(program: &Path) -> Command {
-    match binary::on_path("setpriv") {
-        Some(setpriv) => {
-            let mut command = Command::new(setpriv);
-            command.args(["--pdeathsig", "KILL", "--"]).arg(program);
-            command
-        }
-        None => Command::new(program),
-    }
+    let Some(setpriv) = binary::on_path("setpriv") else { return Command::new(program) };
+    let mut command = Command::new(setpriv);
+    command
+        .args(["--pdeathsig", "KILL", "--", "/bin/sh", "-c", r#"[ "$PPID" = "$0" ] && exec "$@""#])
+        .arg(std::process::id().to_string())
+        .arg(program);
+    command
 }
 
 fn is_stopped(pid: Pid) -> bool {
