@@ -24,6 +24,11 @@ die() {
     exit 1
 }
 
+# target_directory: where cargo puts what it builds here.
+target_directory() {
+    cargo metadata --format-version 1 --no-deps --offline | sed 's/.*"target_directory":"\([^"]*\)".*/\1/'
+}
+
 # with_nothing_left COMMAND...
 # Runs a command and passes on its exit status. Signals reach all that it started, and nothing of that outlives
 # it: what does is named, ended, and makes a success a failure. Its processes are known by a mark in their
