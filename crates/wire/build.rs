@@ -23,7 +23,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("primacy_descriptor.bin"), descriptors.encode_to_vec())?;
     tonic_prost_build::configure()
-        .bytes(".primacy.v1.Entry")
+        .bytes(".primacy.v1.StoredEntry")
         .bytes(".primacy.v1.RaftEntry")
         .bytes(".primacy.v1.InstallSnapshotRequest")
         .compile_fds(descriptors)?;

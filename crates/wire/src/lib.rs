@@ -6,6 +6,15 @@
 //!
 //! This crate must not know sockets, files or rules.
 
+mod convert;
+mod error;
+pub mod refusal;
+pub mod sighting;
+
+pub use convert::{FORMAT, decode_command, decode_state, encode_command, encode_state};
+pub use error::WireError;
+pub use refusal::Refusal;
+
 /// The messages and services of `proto/primacy/v1`, as generated.
 #[allow(
     missing_docs,

@@ -1,0 +1,191 @@
+//! What an operator asks for, who is primary, and why a group cannot be helped.
+
+use super::{chosen, each, mirror, optional, parsed, required};
+use crate::{WireError, v1};
+use primacy_core::{
+    BlockReason, Blocked, Epoch, FailoverMode, FencePolicy, Group, GroupKind, GroupSpec, GroupState,
+    MemberSpec, Pause, Primary, Revision, WallTime,
+};
+
+mirror!(GroupKind { Redis });
+mirror!(FailoverMode { Automatic, Manual });
+mirror!(FencePolicy { Witness, None });
+mirror!(GroupState { Unassigned, Serving, Switching, Blocked, Paused });
+
+impl From<&MemberSpec> for v1::MemberSpec {
+    fn from(member: &MemberSpec) -> Self {
+        Self {
+            name: member.name.as_str().to_owned(),
+            site: member.site.as_str().to_owned(),
+            address: member.address.to_string(),
+            priority: member.priority,
+        }
+    }
+}
+
+impl TryFrom<v1::MemberSpec> for MemberSpec {
+    type Error = WireError;
+
+    fn try_from(member: v1::MemberSpec) -> Result<Self, WireError> {
+        Ok(Self {
+            name: parsed(&member.name, "name")?,
+            site: parsed(&member.site, "site")?,
+            address: parsed(&member.address, "address")?,
+            priority: member.priority,
+        })
+    }
+}
+
+impl From<&GroupSpec> for v1::GroupSpec {
+    fn from(spec: &GroupSpec) -> Self {
+        Self {
+            name: spec.name.as_str().to_owned(),
+            kind: v1::GroupKind::from(spec.kind).into(),
+            failover: v1::FailoverMode::from(spec.failover).into(),
+            down_after_ms: spec.down_after_ms,
+            max_loss: Some((&spec.max_loss).into()),
+            fence: v1::FencePolicy::from(spec.fence).into(),
+            members: spec.members.iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl TryFrom<v1::GroupSpec> for GroupSpec {
+    type Error = WireError;
+
+    fn try_from(spec: v1::GroupSpec) -> Result<Self, WireError> {
+        Ok(Self {
+            name: parsed(&spec.name, "name")?,
+            kind: chosen::<v1::GroupKind, _>(spec.kind, "kind")?,
+            failover: chosen::<v1::FailoverMode, _>(spec.failover, "failover")?,
+            down_after_ms: spec.down_after_ms,
+            max_loss: required(spec.max_loss, "max_loss")?,
+            fence: chosen::<v1::FencePolicy, _>(spec.fence, "fence")?,
+            members: each(spec.members, "members")?,
+        })
+    }
+}
+
+impl From<&Primary> for v1::PrimaryRecord {
+    fn from(primary: &Primary) -> Self {
+        Self {
+            member: primary.member.as_str().to_owned(),
+            epoch: primary.epoch.0,
+            lineage: Some((&primary.lineage).into()),
+            since_us: primary.since.0,
+        }
+    }
+}
+
+impl TryFrom<v1::PrimaryRecord> for Primary {
+    type Error = WireError;
+
+    fn try_from(primary: v1::PrimaryRecord) -> Result<Self, WireError> {
+        Ok(Self {
+            member: parsed(&primary.member, "member")?,
+            epoch: Epoch(primary.epoch),
+            lineage: required(primary.lineage, "lineage")?,
+            since: WallTime(primary.since_us),
+        })
+    }
+}
+
+impl From<&Pause> for v1::PauseRecord {
+    fn from(pause: &Pause) -> Self {
+        Self { by: pause.by.clone(), reason: pause.reason.clone(), at_us: pause.at.0 }
+    }
+}
+
+impl TryFrom<v1::PauseRecord> for Pause {
+    type Error = WireError;
+
+    fn try_from(pause: v1::PauseRecord) -> Result<Self, WireError> {
+        Ok(Self { by: pause.by, reason: pause.reason, at: WallTime(pause.at_us) })
+    }
+}
+
+impl From<&BlockReason> for v1::BlockReason {
+    fn from(reason: &BlockReason) -> Self {
+        use v1::block_reason::{Kind, LossOverBudget, OfAll, OfMember};
+        let kind = match reason {
+            BlockReason::FenceUnproven { member } => {
+                Kind::FenceUnproven(OfMember { member: member.as_str().to_owned() })
+            }
+            BlockReason::LossOverBudget { loss, budget } => {
+                Kind::LossOverBudget(LossOverBudget { loss: Some(loss.into()), budget: Some(budget.into()) })
+            }
+            BlockReason::NoCandidate { detail } => Kind::NoCandidate(OfAll { detail: detail.clone() }),
+            BlockReason::ManualFailover { member } => {
+                Kind::ManualFailover(OfMember { member: member.as_str().to_owned() })
+            }
+            BlockReason::NoFirstPrimary { detail } => Kind::NoFirstPrimary(OfAll { detail: detail.clone() }),
+        };
+        Self { kind: Some(kind) }
+    }
+}
+
+impl TryFrom<v1::BlockReason> for BlockReason {
+    type Error = WireError;
+
+    fn try_from(reason: v1::BlockReason) -> Result<Self, WireError> {
+        use v1::block_reason::Kind;
+        Ok(match reason.kind.ok_or_else(|| WireError::missing("kind"))? {
+            Kind::FenceUnproven(of) => {
+                BlockReason::FenceUnproven { member: parsed(&of.member, "fence_unproven.member")? }
+            }
+            Kind::LossOverBudget(over) => BlockReason::LossOverBudget {
+                loss: required(over.loss, "loss_over_budget.loss")?,
+                budget: required(over.budget, "loss_over_budget.budget")?,
+            },
+            Kind::NoCandidate(of) => BlockReason::NoCandidate { detail: of.detail },
+            Kind::ManualFailover(of) => {
+                BlockReason::ManualFailover { member: parsed(&of.member, "manual_failover.member")? }
+            }
+            Kind::NoFirstPrimary(of) => BlockReason::NoFirstPrimary { detail: of.detail },
+        })
+    }
+}
+
+impl From<&Blocked> for v1::BlockRecord {
+    fn from(blocked: &Blocked) -> Self {
+        Self { reason: Some((&blocked.reason).into()), since_us: blocked.since.0 }
+    }
+}
+
+impl TryFrom<v1::BlockRecord> for Blocked {
+    type Error = WireError;
+
+    fn try_from(blocked: v1::BlockRecord) -> Result<Self, WireError> {
+        Ok(Self { reason: required(blocked.reason, "reason")?, since: WallTime(blocked.since_us) })
+    }
+}
+
+impl From<&Group> for v1::Group {
+    fn from(group: &Group) -> Self {
+        Self {
+            spec: Some((&group.spec).into()),
+            primary: group.primary.as_ref().map(Into::into),
+            transition: group.transition.as_ref().map(Into::into),
+            paused: group.paused.as_ref().map(Into::into),
+            blocked: group.blocked.as_ref().map(Into::into),
+            history: group.history.iter().map(Into::into).collect(),
+            revision: group.revision.0,
+        }
+    }
+}
+
+impl TryFrom<v1::Group> for Group {
+    type Error = WireError;
+
+    fn try_from(group: v1::Group) -> Result<Self, WireError> {
+        Ok(Self {
+            spec: required(group.spec, "spec")?,
+            primary: optional(group.primary, "primary")?,
+            transition: optional(group.transition, "transition")?,
+            paused: optional(group.paused, "paused")?,
+            blocked: optional(group.blocked, "blocked")?,
+            history: each(group.history, "history")?,
+            revision: Revision(group.revision),
+        })
+    }
+}
