@@ -32,7 +32,7 @@ pub enum MemberRole {
         port: u16,
         /// Whether the link is up.
         link_up: bool,
-        /// How far it has read its source's stream: `slave_read_repl_offset` where the server says it.
+        /// How far it has read its source's stream, a command cut off in the middle included where the server says it.
         read_offset_bytes: u64,
         /// Whether it refuses writes of clients.
         read_only: bool,
@@ -58,7 +58,7 @@ pub struct MemberStatus {
     pub replid2: Option<String>,
     /// Up to where `replid2` holds; 0 without one.
     pub second_offset_bytes: u64,
-    /// `master_repl_offset`.
+    /// Bytes of its replication stream.
     pub offset_bytes: u64,
     /// `min-replicas-to-write`: an open primary has a low one, a shut member 1000000.
     pub min_replicas: u64,
