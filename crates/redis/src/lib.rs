@@ -1,1 +1,26 @@
-//! placeholder
+//! Redis as Primacy sees it: one control connection to a member, what it says of itself, and what is done to it.
+//!
+//! The problem: the leader decides on what servers say, and a decision is only as good as the difference between
+//! "it closed the connection", "the network reset it", "it does not answer" and "nobody listens"; and what it then
+//! does to a server must be safe to repeat, to lose the answer of, and to arrive late. The idea: a [`Link`] keeps one
+//! warm connection whose end is noticed and named at once, a [`Prober`] turns it into [`Sighting`]s, and a [`Hand`]
+//! performs one [`primacy_core::Action`] in one or two round trips, each verified by reading back.
+//!
+//! This crate must not know the log, the leader, or why an action is wanted: it performs what it is given, until the
+//! deadline it is given. It never runs `CONFIG REWRITE`: a server that restarts is nobody's primary.
+
+mod access;
+mod conf;
+mod hand;
+mod info;
+mod inspect;
+mod link;
+mod probe;
+mod reply;
+
+pub use access::Access;
+pub use conf::{ConfError, ConfSecrets, redis_conf};
+pub use hand::{ActionError, Hand};
+pub use inspect::{InspectError, Inspection, inspect};
+pub use link::{Link, Links};
+pub use probe::{Prober, ProberHandle, Sighting};

@@ -1,0 +1,205 @@
+//! What is done to a member: fence, lift, promote, open, follow.
+//!
+//! The problem: an answer can be lost, an action can be asked for twice, and this process can be frozen between two
+//! lines and go on ten seconds later, when another leader has taken over. The idea:
+//!
+//! - Each action is idempotent and verified by reading back in the same round trip.
+//! - Shutting may be repeated: [`ActionKind::Fence`] and [`ActionKind::Follow`] are sent again over a new connection
+//!   when one ended. What opens a door ([`ActionKind::Lift`], [`ActionKind::Promote`], [`ActionKind::Open`]) is sent
+//!   once, only before the deadline, and a connection on which it got no answer is given up.
+//! - No single late write opens a door that was shut since. `Promote` shuts the member in the same write, before it
+//!   becomes primary, so it opens nothing. `Open` and `Lift` never change a role: a member that follows somebody
+//!   refuses writes whatever they set. Only a former primary that was fenced and not yet made to follow could be
+//!   opened by an old `Open` or `Lift`; therefore a fence first closes all other connections of the control user, so
+//!   that what was sent on them before is never run. (Where the control user is everybody's default user that is not
+//!   possible; give Primacy a user of its own.)
+//! - A fence opens nothing when it runs late: it shuts, and its `CLIENT PAUSE` ends by itself.
+//!
+//! Actions go over the link's warm connection; none of them blocks it.
+
+mod fence;
+mod follow;
+mod lift;
+mod open;
+mod promote;
+mod settings;
+
+use crate::link::{AskError, DialError, Link, Session};
+use crate::{Links, reply};
+use primacy_core::{Action, ActionKind, Address, GroupName, MemberName, Moment, Outcome};
+use primacy_runtime::now;
+use redis::{Pipeline, Value};
+pub(crate) use settings::PROBE_KEY;
+use settings::PingPeriods;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Why an action failed. The message names group, member, address and what to do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct ActionError {
+    /// For the operator.
+    pub message: String,
+    /// Whether the same attempt can never work.
+    pub permanent: bool,
+}
+
+/// Performs actions. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Hand {
+    links: Links,
+    periods: Arc<PingPeriods>,
+}
+
+impl Hand {
+    /// Acts over these links.
+    pub fn new(links: Links) -> Self {
+        Hand { links, periods: Arc::default() }
+    }
+
+    /// Does it, within that time.
+    ///
+    /// # Errors
+    /// When the member refuses, is not what the action expects, or does not answer in time; in the last case the
+    /// outcome is unknown, and the action may be asked for again.
+    pub async fn perform(&self, action: &Action, within: Duration) -> Result<Outcome, ActionError> {
+        let attempt = Attempt {
+            action,
+            link: self.links.link(&action.group, &action.member, &action.address),
+            links: &self.links,
+            periods: &self.periods,
+            deadline: now().after(within),
+        };
+        let done = match &action.kind {
+            ActionKind::Fence { drain, within } => fence::perform(&attempt, drain.as_ref(), *within).await,
+            ActionKind::Lift => lift::perform(&attempt).await,
+            ActionKind::Promote { expected } => promote::perform(&attempt, expected.as_deref()).await,
+            ActionKind::Open => open::perform(&attempt).await,
+            ActionKind::Follow { primary, evict } => follow::perform(&attempt, primary, *evict).await,
+        };
+        done.map_err(|fault| attempt.report(fault))
+    }
+}
+
+/// What went wrong, before it is put into words for the operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Fault {
+    what: String,
+    remedy: String,
+    permanent: bool,
+}
+
+impl Fault {
+    fn passing(what: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Fault { what: what.into(), remedy: remedy.into(), permanent: false }
+    }
+
+    fn permanent(what: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Fault { what: what.into(), remedy: remedy.into(), permanent: true }
+    }
+
+    fn unexpected(command: &str, found: &Value) -> Self {
+        Fault::permanent(
+            format!("{command} is answered by {found:?}"),
+            "check that it is a Redis or Valkey server from 6.2 on",
+        )
+    }
+}
+
+impl From<DialError> for Fault {
+    fn from(error: DialError) -> Self {
+        Fault { what: error.to_string(), remedy: error.remedy().to_owned(), permanent: error.permanent() }
+    }
+}
+
+impl From<AskError> for Fault {
+    fn from(error: AskError) -> Self {
+        Fault::passing(error.to_string(), "check that the server runs and can be reached")
+    }
+}
+
+/// One action under way.
+struct Attempt<'a> {
+    action: &'a Action,
+    link: Arc<Link>,
+    links: &'a Links,
+    periods: &'a PingPeriods,
+    deadline: Moment,
+}
+
+impl Attempt<'_> {
+    fn report(&self, fault: Fault) -> ActionError {
+        let Action { group, member, address, kind, .. } = self.action;
+        let Fault { what, remedy, permanent } = fault;
+        let word = kind.word();
+        ActionError {
+            message: format!("{group}: cannot {word} {member} at {address}: {what}; {remedy}"),
+            permanent,
+        }
+    }
+
+    fn member(&self) -> (GroupName, MemberName) {
+        (self.action.group.clone(), self.action.member.clone())
+    }
+
+    fn remaining(&self) -> Duration {
+        self.deadline.since(now())
+    }
+
+    /// The warm session, or a new one.
+    async fn session(&self) -> Result<Arc<Session>, Fault> {
+        Ok(self.link.session(self.remaining()).await?)
+    }
+
+    /// Sends what shuts. When the connection ends before the answer it is sent again over a new one: it is harmless
+    /// twice, and late.
+    async fn shut(&self, pipeline: &Pipeline) -> Result<Vec<Value>, Fault> {
+        loop {
+            let session = self.session().await?;
+            match session.ask_until(pipeline, self.deadline).await {
+                Ok(replies) => return Ok(replies),
+                Err(AskError::Ended(_)) if now() < self.deadline && session.ended().is_some() => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Sends what opens, or makes a primary: once, and not after the deadline.
+    async fn act(&self, session: &Session, pipeline: &Pipeline) -> Result<Vec<Value>, Fault> {
+        if now() >= self.deadline {
+            return Err(AskError::TimedOut.into());
+        }
+        let answer = session.ask_until(pipeline, self.deadline).await;
+        if answer.is_err() {
+            session.abandon();
+        }
+        Ok(answer?)
+    }
+
+    /// A session to another member of the group.
+    async fn session_of(
+        &self,
+        member: &MemberName,
+        address: &Address,
+    ) -> Result<(Arc<Link>, Arc<Session>), Fault> {
+        let link = self.links.link(&self.action.group, member, address);
+        let session = link.session(self.remaining()).await?;
+        Ok((link, session))
+    }
+}
+
+/// The reply, unless it is a refusal.
+fn accepted<'a>(command: &str, value: &'a Value) -> Result<&'a Value, Fault> {
+    let Some(refused) = reply::refusal(value) else { return Ok(value) };
+    Err(match refused.code.as_str() {
+        "NOPERM" | "NOAUTH" | "WRONGPASS" => Fault::permanent(
+            format!("our user may not run {command}: {}", refused.line),
+            "give it the rights that `primacy redis-conf` prints",
+        ),
+        "BUSY" => Fault::passing(
+            format!("a script holds it up: {}", refused.line),
+            "end it with SCRIPT KILL, or SHUTDOWN NOSAVE",
+        ),
+        _ => Fault::passing(format!("{command} is refused: {}", refused.line), "see the server's log"),
+    })
+}
