@@ -18,7 +18,7 @@ pub(crate) const CHECK: Check = Check {
 /// Each crate and the crates of ours that it may depend on.
 const PERMITTED: &[(&str, &[&str])] = &[
     ("core", &[]),
-    ("runtime", &[]),
+    ("runtime", &["core"]),
     ("wire", &["core"]),
     ("storage", &["core", "runtime", "wire"]),
     ("consensus", &["core", "runtime", "wire", "storage"]),
