@@ -89,7 +89,7 @@ impl TryFrom<v1::Event> for Event {
                 Event::GroupRemoved { group: parsed(&of.group, "group_removed.group")? }
             }
             Kind::TransitionStarted(started) => {
-                transition_started(started).map_err(|e| e.within("transition_started"))?
+                transition_started(&started).map_err(|e| e.within("transition_started"))?
             }
             Kind::PhasePassed(passed) => phase_passed(passed).map_err(|e| e.within("phase_passed"))?,
             Kind::PrimaryChanged(changed) => {
@@ -115,7 +115,7 @@ impl TryFrom<v1::Event> for Event {
     }
 }
 
-fn transition_started(started: TransitionStarted) -> Result<Event, WireError> {
+fn transition_started(started: &TransitionStarted) -> Result<Event, WireError> {
     Ok(Event::TransitionStarted {
         group: parsed(&started.group, "group")?,
         epoch: Epoch(started.epoch),
