@@ -1,7 +1,7 @@
 //! Why a store was refused or failed: which file, which key, what is wrong, and what to do.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What an operator does about a log that cannot be trusted. Deleting it, or starting empty under the same id, would
 /// take back a vote.
@@ -65,6 +65,22 @@ pub enum StorageError {
         /// The earlier failure.
         reason: String,
     },
+}
+
+impl StorageError {
+    /// The same about the original, where this was found in a copy of it. What the operating system refused was
+    /// refused to the copy.
+    pub(crate) fn of_original(self, copy: &Path, original: &Path) -> Self {
+        let moved = |path: PathBuf| match path.strip_prefix(copy) {
+            Ok(inside) => original.join(inside),
+            Err(_) => path,
+        };
+        match self {
+            Self::Corrupt { path, key, reason } => Self::Corrupt { path: moved(path), key, reason },
+            Self::Schema { path, found, expected } => Self::Schema { path: moved(path), found, expected },
+            other => other,
+        }
+    }
 }
 
 fn remedy(source: &io::Error) -> &'static str {

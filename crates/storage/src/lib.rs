@@ -8,15 +8,24 @@
 //!
 //! This crate must not know what commands mean: it keeps them as bytes. [`open`] is the way in.
 
+mod engine;
 mod error;
+mod files;
+mod log;
+mod open;
 mod proposal;
 mod record;
 mod seam;
+mod snapshot;
 mod type_config;
 
 pub use error::StorageError;
+pub use log::{LogReader, LogStore};
+pub use open::{Opened, open};
 pub use proposal::{EncodedCommand, Proposal};
 pub use seam::{SeamInstant, SeamRng, SeamRuntime, SeamWatch, SeamWatchReceiver, SeamWatchSender};
+pub use snapshot::SnapshotStore;
 pub use type_config::{
-    Applied, Entry, LogId, Membership, NodeInfo, Payload, SnapshotMeta, StoredMembership, TypeConfig, Vote, log_id,
+    Applied, Entry, LogId, Membership, NodeInfo, Payload, SnapshotMeta, StoredMembership, TypeConfig, Vote,
+    log_id,
 };

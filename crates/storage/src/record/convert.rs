@@ -2,7 +2,7 @@
 
 use super::{Fault, SCHEMA_VERSION};
 use crate::proposal::{EncodedCommand, Proposal};
-use crate::{Entry, LogId, log_id, Membership, NodeInfo, Payload, SnapshotMeta, StoredMembership, Vote};
+use crate::{Entry, LogId, Membership, NodeInfo, Payload, SnapshotMeta, StoredMembership, Vote, log_id};
 use bytes::Bytes;
 use primacy_core::NodeId;
 use primacy_wire::v1;
@@ -22,13 +22,6 @@ pub(crate) struct State {
     /// The last entry, or `purged` when there is none.
     pub(crate) last: Option<LogId>,
     pub(crate) last_link: u32,
-}
-
-impl State {
-    /// The first index that the log holds, if it holds any.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.last == self.purged
-    }
 }
 
 fn log_id_to(id: &LogId) -> v1::StoredLogId {
@@ -112,9 +105,9 @@ pub(crate) fn decode_entry(name: impl ToString, body: Bytes) -> Result<Linked, F
     let payload = match stored.payload {
         None => return Err(Fault::new(&name, "its payload is of a kind that this version does not know")),
         Some(Stored::Blank(_)) => Payload::Blank,
-        Some(Stored::Command(bytes)) => {
-            Payload::Normal(Proposal::Command(EncodedCommand::decode(bytes).map_err(|e| Fault::new(&name, e))?))
-        }
+        Some(Stored::Command(bytes)) => Payload::Normal(Proposal::Command(
+            EncodedCommand::decode(bytes).map_err(|e| Fault::new(&name, e))?,
+        )),
         Some(Stored::RegisterNode(v1::StoredRegistration { node, store_id })) => {
             Payload::Normal(Proposal::RegisterNode { node: NodeId(node), store_id })
         }

@@ -66,8 +66,14 @@ mod tests {
 
     #[test]
     fn keys_sort_as_the_log_does() {
-        let keys =
-            [Key::Entry(0), Key::Entry(255), Key::Part(255, 1), Key::Part(255, 300), Key::Entry(256), Key::Schema];
+        let keys = [
+            Key::Entry(0),
+            Key::Entry(255),
+            Key::Part(255, 1),
+            Key::Part(255, 300),
+            Key::Entry(256),
+            Key::Schema,
+        ];
         let bytes: Vec<_> = keys.iter().map(|key| key.bytes()).collect();
         assert!(bytes.is_sorted());
         assert_eq!(bytes.iter().filter_map(|b| Key::parse(b)).collect::<Vec<_>>(), keys);

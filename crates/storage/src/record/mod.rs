@@ -6,8 +6,8 @@ mod convert;
 mod key;
 
 pub(crate) use convert::{
-    State, decode_entry, decode_identity, decode_snapshot, decode_state, encode_entry, encode_identity, encode_snapshot,
-    encode_state,
+    Linked, SnapshotHead, State, decode_entry, decode_identity, decode_snapshot, decode_state, encode_entry,
+    encode_identity, encode_snapshot, encode_state,
 };
 pub(crate) use key::Key;
 

@@ -1,0 +1,178 @@
+//! Reads the whole log and believes none of it: each record by its CRC, the entries by their chain, the ends by the
+//! state record.
+
+use super::{Link, data_file, guarded, tree};
+use crate::record::{Fault, Key, Linked, SCHEMA_VERSION, State, decode_entry, decode_state, unframe};
+use crate::{Entry, StorageError};
+use std::collections::VecDeque;
+use std::path::Path;
+
+/// A log that was found whole.
+pub(crate) struct Loaded {
+    pub(crate) state: State,
+    /// The index of the first entry; meaningless when there is none.
+    pub(crate) first: u64,
+    pub(crate) links: VecDeque<Link>,
+    /// The last entries, for the cache.
+    pub(crate) tail: VecDeque<Entry>,
+}
+
+/// Reads the log in `db`, which was opened in `dir`. Of the entries, the last `tail_max` are kept.
+pub(crate) fn load(dir: &Path, db: &sled::Db, tail_max: usize) -> Result<Loaded, StorageError> {
+    let path = data_file(dir);
+    let tree = tree(db, &path)?;
+    let mut walk = Walk::new(tail_max);
+    let mut records = tree.iter();
+    while let Some((key, value)) = guarded(&path, "read", || records.next().transpose())? {
+        walk.record(&key, &value).map_err(|fault| check_schema_first(&tree, fault, &path))?;
+    }
+    walk.finish().map_err(|fault| fault.at(&path))
+}
+
+/// Records of a later schema need not make sense: then the schema is the fault to report.
+fn check_schema_first(tree: &sled::Tree, fault: Fault, path: &Path) -> StorageError {
+    match guarded(path, "read", || tree.get(Key::Schema.bytes())) {
+        Ok(Some(value)) => match schema_of(&value) {
+            Ok(SCHEMA_VERSION) | Err(_) => fault.at(path),
+            Ok(found) => StorageError::Schema { path: path.to_owned(), found, expected: SCHEMA_VERSION },
+        },
+        _ => fault.at(path),
+    }
+}
+
+fn schema_of(value: &[u8]) -> Result<u32, Fault> {
+    let body = unframe(Key::Schema, &Key::Schema.bytes(), value)?;
+    let bytes = body[..].try_into().map_err(|_| Fault::new(Key::Schema, "it is no number"))?;
+    Ok(u32::from_le_bytes(bytes))
+}
+
+/// What was seen on the way through the keys, which sort entries first, then the schema, then the state.
+struct Walk {
+    tail_max: usize,
+    first: Option<u64>,
+    links: VecDeque<Link>,
+    tail: VecDeque<Entry>,
+    /// What the first entry names as its predecessor's link.
+    entered_by: u32,
+    last_link: u32,
+    /// The entry whose parts are being gathered.
+    open: Option<Open>,
+    schema: bool,
+    state: Option<State>,
+}
+
+struct Open {
+    index: u64,
+    body: Vec<u8>,
+    parts: u16,
+}
+
+impl Walk {
+    fn new(tail_max: usize) -> Self {
+        Self {
+            tail_max,
+            first: None,
+            links: VecDeque::new(),
+            tail: VecDeque::new(),
+            entered_by: 0,
+            last_link: 0,
+            open: None,
+            schema: false,
+            state: None,
+        }
+    }
+
+    fn record(&mut self, key: &[u8], value: &[u8]) -> Result<(), Fault> {
+        let Some(name) = Key::parse(key) else {
+            return Err(Fault::new(format!("{key:02x?}"), "no record of this version has such a key"));
+        };
+        let body = unframe(name, key, value)?;
+        match name {
+            Key::Entry(index) => {
+                self.close()?;
+                self.open = Some(Open { index, body: body.into(), parts: 0 });
+            }
+            Key::Part(index, part) => match &mut self.open {
+                Some(open) if open.index == index && open.parts + 1 == part => {
+                    open.body.extend_from_slice(&body);
+                    open.parts = part;
+                }
+                _ => return Err(Fault::new(name, "the part before it is missing")),
+            },
+            Key::Schema => {
+                self.close()?;
+                if schema_of(value)? != SCHEMA_VERSION {
+                    return Err(Fault::new(name, "it is not known to this version"));
+                }
+                self.schema = true;
+            }
+            Key::State => {
+                self.close()?;
+                self.state = Some(decode_state(name, body)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// The entry under way has all its parts.
+    fn close(&mut self) -> Result<(), Fault> {
+        let Some(Open { index, body, parts }) = self.open.take() else {
+            return Ok(());
+        };
+        let name = Key::Entry(index);
+        let Linked { entry, previous_link, link } = decode_entry(name, body.into())?;
+        if entry.log_id.index != index {
+            return Err(Fault::new(name, format!("it says that it is entry {}", entry.log_id.index)));
+        }
+        match self.first {
+            None => (self.first, self.entered_by) = (Some(index), previous_link),
+            Some(first) if first + self.links.len() as u64 != index => {
+                let missing = Key::Entry(first + self.links.len() as u64);
+                return Err(Fault::new(missing, "it is missing"));
+            }
+            Some(_) if previous_link != self.last_link => return Err(broken_chain(name)),
+            Some(_) => {}
+        }
+        self.last_link = link;
+        self.links.push_back(Link { term: entry.log_id.leader_id.term, link, parts });
+        if self.tail.len() >= self.tail_max {
+            self.tail.pop_front();
+        }
+        self.tail.push_back(entry);
+        Ok(())
+    }
+
+    /// Compares what was found with what the state record says.
+    fn finish(mut self) -> Result<Loaded, Fault> {
+        self.close()?;
+        if !self.schema {
+            return Err(Fault::new(Key::Schema, "it is missing"));
+        }
+        let state = self.state.ok_or_else(|| Fault::new(Key::State, "it is missing"))?;
+        let found_last = self.tail.back().map(|entry| entry.log_id).or(state.purged);
+        if found_last != state.last {
+            let shown = |id: Option<crate::LogId>| id.map_or("nothing".to_owned(), |id| id.to_string());
+            let reason =
+                format!("the log ends at {}, but must end at {}", shown(found_last), shown(state.last));
+            return Err(Fault::new(Key::State, reason));
+        }
+        if let Some(first) = self.first {
+            let expected = state.purged.map_or(first, |purged| purged.index + 1);
+            if first != expected {
+                return Err(Fault::new(Key::Entry(expected), "it is missing"));
+            }
+            if self.entered_by != state.purged_link {
+                return Err(broken_chain(Key::Entry(first)));
+            }
+            if self.last_link != state.last_link {
+                return Err(Fault::new(Key::State, "the last entry is not the one that it was written with"));
+            }
+        }
+        let first = self.first.unwrap_or(0);
+        Ok(Loaded { state, first, links: self.links, tail: self.tail })
+    }
+}
+
+fn broken_chain(name: Key) -> Fault {
+    Fault::new(name, "it does not follow the entry before it: one of the two is outdated")
+}

@@ -1,0 +1,309 @@
+//! sled, held to what a Raft log needs.
+//!
+//! The problem, found in its source and by strace: `flush` ends in `sync_file_range`, which is no barrier; a segment
+//! is used again once sled believes its successor durable; values above 128 KiB go to files that are never synced;
+//! `snap.*.generating`, left behind by a kill, is taken for a snapshot at the next open. The idea: each batch is one
+//! atomic sled batch, followed by `flush` and by fdatasync on a descriptor of our own, and is kept well below a
+//! segment, so that nothing sled overwrites depends on something not yet durable; long entries are cut into parts;
+//! the leftovers are removed before sled sees them.
+//!
+//! This module must not know threads or openraft's callbacks. It blocks.
+
+mod fetch;
+mod load;
+mod watermark;
+
+pub(crate) use fetch::{Missing, fetch};
+pub(crate) use load::{Loaded, load};
+pub(crate) use watermark::Watermark;
+
+use crate::files::{Context, sync_dir};
+use crate::record::{Fault, Key, SCHEMA_VERSION, State, encode_entry, encode_state, frame};
+use crate::{Entry, LogId, StorageError, Vote, log_id};
+use std::collections::VecDeque;
+use std::fs::{self, File};
+use std::io;
+use std::panic::{self, AssertUnwindSafe};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// The longest value. A leaf of sled's tree holds at most 16 before it splits and takes up to 4 more in a merge, and
+/// it must stay below the 128 KiB where sled puts it in a file of its own, unsynced.
+const PART_BYTES: usize = 4096;
+
+/// About what a removal adds to sled's log.
+const REMOVAL_BYTES: usize = 32;
+
+/// Pages that sled keeps in memory. What is read often is in our own cache.
+const SLED_CACHE_BYTES: u64 = 8 << 20;
+
+/// sled's file locks outlive the last handle by the time its garbage collection takes.
+const REOPEN_PATIENCE: Duration = Duration::from_secs(5);
+const REOPEN_RETRY: Duration = Duration::from_millis(10);
+
+/// One entry as the chain of checksums sees it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Link {
+    pub(crate) term: u64,
+    /// By what the next entry names it.
+    pub(crate) link: u32,
+    /// The number of its further parts.
+    pub(crate) parts: u16,
+}
+
+/// The open log on disk. Changes gather in a batch until [`Engine::commit`].
+pub(crate) struct Engine {
+    db: sled::Db,
+    tree: sled::Tree,
+    data: File,
+    path: PathBuf,
+    watermark: Watermark,
+    state: State,
+    /// Those of the entries that the log holds, `first` on.
+    links: VecDeque<Link>,
+    first: u64,
+    batch: sled::Batch,
+    batch_bytes: usize,
+    voted: bool,
+}
+
+impl Engine {
+    /// Continues the log in `dir` (a sled directory) from what was loaded from it.
+    pub(crate) fn new(
+        dir: &Path,
+        db: sled::Db,
+        loaded: &Loaded,
+        watermark: Watermark,
+    ) -> Result<Self, StorageError> {
+        let path = data_file(dir);
+        let data = File::open(&path).context(&path, "open the file")?;
+        // sled writes a new snapshot of its page table when it opens, and syncs it but not its name.
+        sync_dir(dir)?;
+        Ok(Self {
+            tree: tree(&db, &path)?,
+            db,
+            data,
+            path,
+            watermark,
+            state: loaded.state.clone(),
+            links: loaded.links.clone(),
+            first: loaded.first,
+            batch: sled::Batch::default(),
+            batch_bytes: 0,
+            voted: false,
+        })
+    }
+
+    /// For reads beside the writer.
+    pub(crate) fn tree(&self) -> sled::Tree {
+        self.tree.clone()
+    }
+
+    /// What the batch holds so far.
+    pub(crate) fn batch_bytes(&self) -> usize {
+        self.batch_bytes
+    }
+
+    /// Adds an entry, which must follow the last one.
+    pub(crate) fn append(&mut self, entry: &Entry) {
+        let index = entry.log_id.index;
+        let (bytes, link) = encode_entry(entry, self.state.last_link);
+        let mut parts = bytes.chunks(PART_BYTES);
+        self.put(Key::Entry(index), parts.next().unwrap_or_default());
+        let mut count = 0;
+        for part in parts {
+            count += 1;
+            self.put(Key::Part(index, count), part);
+        }
+        if self.links.is_empty() {
+            self.first = index;
+        }
+        self.links.push_back(Link { term: entry.log_id.leader_id.term, link, parts: count });
+        self.state.last = Some(entry.log_id);
+        self.state.last_link = link;
+    }
+
+    /// Removes all entries after `last`; with none, all.
+    pub(crate) fn truncate_after(&mut self, last: Option<LogId>) {
+        let keep = last.map_or(0, |last| (last.index + 1).saturating_sub(self.first));
+        while self.links.len() as u64 > keep {
+            let index = self.first + self.links.len() as u64 - 1;
+            if let Some(link) = self.links.pop_back() {
+                self.remove(index, link.parts);
+            }
+        }
+        match self.links.back() {
+            Some(link) => (self.state.last, self.state.last_link) = (last, link.link),
+            None => (self.state.last, self.state.last_link) = (self.state.purged, self.state.purged_link),
+        }
+    }
+
+    /// Removes entries from the front, up to `upto` and at most `max` of them; says whether that is done. Where `upto`
+    /// lies behind the end, all go at once, and the log goes on behind it.
+    pub(crate) fn purge(&mut self, upto: LogId, max: usize) -> bool {
+        if self.state.purged.is_some_and(|purged| purged.index >= upto.index) {
+            return true;
+        }
+        let beyond = self.state.last.is_none_or(|last| last.index <= upto.index);
+        let mut left = if beyond { usize::MAX } else { max };
+        let mut purged = (upto, 0);
+        while left > 0
+            && (beyond || self.first <= upto.index)
+            && let Some(removed) = self.links.pop_front()
+        {
+            self.remove(self.first, removed.parts);
+            purged = (log_id(removed.term, self.first), removed.link);
+            self.first += 1;
+            left -= 1;
+        }
+        let done = beyond || self.first > upto.index;
+        if done && purged.0 != upto {
+            // `upto` was never in this log, so nobody knows its link.
+            purged = (upto, 0);
+        }
+        (self.state.purged, self.state.purged_link) = (Some(purged.0), purged.1);
+        if self.links.is_empty() {
+            (self.state.last, self.state.last_link) = (self.state.purged, self.state.purged_link);
+        }
+        done
+    }
+
+    /// Records a vote.
+    pub(crate) fn set_vote(&mut self, vote: Vote) {
+        self.state.vote = Some(vote);
+        self.voted = true;
+    }
+
+    /// Records how far is known to be committed.
+    pub(crate) fn set_committed(&mut self, committed: Option<LogId>) {
+        self.state.committed = committed;
+    }
+
+    /// Writes the batch. When this returns `Ok`, it survives the loss of power.
+    pub(crate) fn commit(&mut self) -> Result<(), StorageError> {
+        self.state.batch += 1;
+        let state = encode_state(&self.state);
+        self.put(Key::State, &state);
+        let batch = std::mem::take(&mut self.batch);
+        self.batch_bytes = 0;
+        guarded(&self.path, "write", || self.tree.apply_batch(batch).and_then(|()| self.db.flush()))?;
+        self.data.sync_data().context(&self.path, "sync the file")?;
+        self.watermark.raise(self.state.batch)?;
+        if std::mem::take(&mut self.voted) { self.watermark.sync() } else { Ok(()) }
+    }
+
+    /// Whether the watermark waits for a sync.
+    pub(crate) fn is_dirty(&self) -> bool {
+        self.watermark.is_dirty()
+    }
+
+    /// Syncs the watermark.
+    pub(crate) fn sync_watermark(&mut self) -> Result<(), StorageError> {
+        self.watermark.sync()
+    }
+
+    fn put(&mut self, key: Key, body: &[u8]) {
+        let key = key.bytes();
+        let value = frame(&key, body);
+        self.batch_bytes += key.len() + value.len();
+        self.batch.insert(key, value);
+    }
+
+    fn remove(&mut self, index: u64, parts: u16) {
+        self.batch.remove(Key::Entry(index).bytes());
+        for part in 1..=parts {
+            self.batch.remove(Key::Part(index, part).bytes());
+        }
+        self.batch_bytes += REMOVAL_BYTES * (1 + parts as usize);
+    }
+}
+
+/// Creates an empty log in `dir`, which must not exist.
+pub(crate) fn create(dir: &Path) -> Result<(), StorageError> {
+    let db = open_sled(dir)?;
+    let path = data_file(dir);
+    let mut batch = sled::Batch::default();
+    for (key, body) in
+        [(Key::Schema, SCHEMA_VERSION.to_le_bytes().to_vec()), (Key::State, encode_state(&State::default()))]
+    {
+        let key = key.bytes();
+        let value = frame(&key, &body);
+        batch.insert(key, value);
+    }
+    let tree = tree(&db, &path)?;
+    guarded(&path, "write", || tree.apply_batch(batch).and_then(|()| db.flush()))?;
+    Ok(())
+}
+
+/// The file of a sled directory that holds the data.
+pub(crate) fn data_file(dir: &Path) -> PathBuf {
+    dir.join("db")
+}
+
+/// Opens the sled database in `dir`.
+pub(crate) fn open_sled(dir: &Path) -> Result<sled::Db, StorageError> {
+    let path = data_file(dir);
+    remove_unfinished_snapshots(dir)?;
+    let config = sled::Config::new().path(dir).flush_every_ms(None).cache_capacity(SLED_CACHE_BYTES);
+    let give_up = Instant::now() + REOPEN_PATIENCE;
+    loop {
+        match guarded(&path, "open", || config.open()) {
+            // The directory's own lock is held already, so this can only be a former handle of this process.
+            Err(StorageError::Io { source, .. }) if is_lock_conflict(&source) && Instant::now() < give_up => {
+                thread::sleep(REOPEN_RETRY);
+            }
+            opened => return opened,
+        }
+    }
+}
+
+fn is_lock_conflict(error: &io::Error) -> bool {
+    error.to_string().contains("could not acquire lock")
+}
+
+/// The one tree.
+pub(crate) fn tree(db: &sled::Db, path: &Path) -> Result<sled::Tree, StorageError> {
+    guarded(path, "open", || db.open_tree("log"))
+}
+
+/// A kill while sled wrote one leaves it cut short, and sled would take it for its newest snapshot. The former one is
+/// still there: sled removes it after the new one has its name.
+fn remove_unfinished_snapshots(dir: &Path) -> Result<(), StorageError> {
+    if !dir.exists() {
+        return Ok(());
+    }
+    for entry in fs::read_dir(dir).context(dir, "list the directory")? {
+        let path = entry.context(dir, "list the directory")?.path();
+        if path.extension().is_some_and(|extension| extension == "generating") {
+            fs::remove_file(&path).context(&path, "remove the unfinished file")?;
+        }
+    }
+    Ok(())
+}
+
+/// Runs a call of sled, which reports damage by errors and by panics.
+fn guarded<T>(
+    path: &Path,
+    doing: &'static str,
+    call: impl FnOnce() -> sled::Result<T>,
+) -> Result<T, StorageError> {
+    match panic::catch_unwind(AssertUnwindSafe(call)) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(sled::Error::Io(source))) => Err(source).context(path, doing),
+        Ok(Err(error)) => Err(Fault::new("database", error).at(path)),
+        Err(panic) => Err(Fault::new("database", panic_text(&*panic)).at(path)),
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+    format!("sled gave up: {}", text.unwrap_or("no reason given"))
+}
+
+impl Fault {
+    /// The fault of a record in the file `path`.
+    pub(crate) fn at(self, path: &Path) -> StorageError {
+        StorageError::Corrupt { path: path.to_owned(), key: self.key, reason: self.reason }
+    }
+}
