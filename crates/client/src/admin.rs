@@ -1,0 +1,171 @@
+//! The operator's requests, typed.
+
+use crate::call::{Nature, answer};
+use crate::endpoint::Endpoint;
+use crate::error::Failed;
+use crate::pool::Pool;
+use crate::{ClientError, v1};
+use futures::{Stream, StreamExt, stream};
+use std::future::Future;
+use std::sync::Arc;
+use tonic::transport::Channel;
+use tonic::{Response, Status, Streaming};
+use v1::admin_client::AdminClient;
+
+/// The operator's requests. Each goes to the leader, wherever it is; what can be repeated safely is, until the
+/// client's deadline.
+#[derive(Clone, Debug)]
+pub struct Admin {
+    pool: Arc<Pool>,
+}
+
+type Node = AdminClient<Channel>;
+
+/// A request, how it may be repeated, and its answer.
+macro_rules! unary {
+    ($($(#[$doc:meta])* $name:ident($request:ident) -> $answer:ident, $nature:ident, $what:literal;)+) => {
+        impl Admin {
+            $(
+                $(#[$doc])*
+                ///
+                /// # Errors
+                /// A refusal of the cluster, or that it could not be reached: see [`ClientError`].
+                pub async fn $name(&self, request: v1::$request) -> Result<v1::$answer, ClientError> {
+                    let ask = |mut node: Node, request| async move { node.$name(request).await };
+                    self.unary(Nature::$nature, $what, request, ask).await
+                }
+            )+
+        }
+    };
+}
+
+unary! {
+    /// Makes the replicated groups equal to the given ones. Problems are part of the answer.
+    apply_groups(ApplyGroupsRequest) -> ApplyGroupsResponse, Repeatable, "apply";
+    /// Stops automatic action for a group.
+    pause(PauseRequest) -> RevisionResponse, Repeatable, "pause";
+    /// Lets automatic action go on.
+    resume(ResumeRequest) -> RevisionResponse, Repeatable, "resume";
+    /// The transitions of a group, oldest first.
+    history(HistoryRequest) -> HistoryResponse, Read, "history";
+    /// Nodes, groups and members, with what is seen of them.
+    status(StatusRequest) -> StatusResponse, Read, "status";
+    /// The coordinator nodes alone.
+    cluster_status(ClusterStatusRequest) -> ClusterStatusResponse, Read, "cluster status";
+    /// Adds a node as learner.
+    add_node(AddNodeRequest) -> ClusterStatusResponse, Once, "cluster add";
+    /// Makes a learner a voter.
+    promote_node(PromoteNodeRequest) -> ClusterStatusResponse, Once, "cluster promote";
+    /// Removes a node for ever.
+    remove_node(RemoveNodeRequest) -> ClusterStatusResponse, Once, "cluster remove";
+    /// Hands leadership over.
+    transfer_leadership(TransferLeadershipRequest) -> ClusterStatusResponse, Once, "cluster transfer";
+    /// Takes a snapshot on the node that answers.
+    snapshot(SnapshotRequest) -> SnapshotResponse, Once, "cluster snapshot";
+}
+
+impl Admin {
+    pub(crate) fn new(pool: Arc<Pool>) -> Self {
+        Self { pool }
+    }
+
+    /// A planned change of primary. Returns with the first news; a refused dry run is news, not an error.
+    ///
+    /// The deadline is that of the first news: how long to wait for the rest is the caller's choice.
+    ///
+    /// # Errors
+    /// Before the first news as every request; after it an error ends the stream, as
+    /// [`ClientError::TimedOut`] with its outcome unknown where the connection broke.
+    pub async fn switchover(
+        &self,
+        request: v1::SwitchoverRequest,
+    ) -> Result<impl Stream<Item = Result<v1::TransitionProgress, ClientError>> + Send + 'static, ClientError>
+    {
+        let nature = of_transition(request.dry_run);
+        let ask = |mut node: Node, request| async move { node.switchover(request).await };
+        self.progress(nature, "switchover", request, ask).await
+    }
+
+    /// An unplanned change of primary, by hand. Otherwise as [`Admin::switchover`].
+    ///
+    /// # Errors
+    /// As [`Admin::switchover`].
+    pub async fn failover(
+        &self,
+        request: v1::FailoverRequest,
+    ) -> Result<impl Stream<Item = Result<v1::TransitionProgress, ClientError>> + Send + 'static, ClientError>
+    {
+        let nature = of_transition(request.dry_run);
+        let ask = |mut node: Node, request| async move { node.failover(request).await };
+        self.progress(nature, "failover", request, ask).await
+    }
+
+    async fn unary<Q, A, F, Fut>(
+        &self,
+        nature: Nature,
+        what: &str,
+        request: Q,
+        ask: F,
+    ) -> Result<A, ClientError>
+    where
+        Q: Clone,
+        F: Fn(Node, Q) -> Fut,
+        Fut: Future<Output = Result<Response<A>, Status>>,
+    {
+        self.aim(nature).await?;
+        let (request, ask) = (&request, &ask);
+        let ask = |endpoint: Arc<Endpoint>| async move {
+            answer(ask(AdminClient::new(endpoint.channel()?), request.clone()).await)
+        };
+        self.pool.call(nature, what, ask).await
+    }
+
+    async fn progress<Q, F, Fut>(
+        &self,
+        nature: Nature,
+        what: &str,
+        request: Q,
+        ask: F,
+    ) -> Result<
+        impl Stream<Item = Result<v1::TransitionProgress, ClientError>> + Send + use<Q, F, Fut>,
+        ClientError,
+    >
+    where
+        Q: Clone,
+        F: Fn(Node, Q) -> Fut,
+        Fut: Future<Output = Result<Response<Streaming<v1::TransitionProgress>>, Status>>,
+    {
+        self.aim(nature).await?;
+        let (request, ask) = (&request, &ask);
+        let ask = |endpoint: Arc<Endpoint>| async move {
+            let mut news = answer(ask(AdminClient::new(endpoint.channel()?), request.clone()).await)?;
+            let first = news.message().await?;
+            Ok((first, news))
+        };
+        let (first, rest) = self.pool.call(nature, what, ask).await?;
+        let rest = rest.map(|news| news.map_err(|status| Failed::from(status).into()));
+        Ok(stream::iter(first.map(Ok)).chain(rest))
+    }
+
+    /// What must not be repeated goes to the leader at the first attempt: a node that hangs would leave its outcome
+    /// unknown.
+    async fn aim(&self, nature: Nature) -> Result<(), ClientError> {
+        match nature {
+            Nature::Read | Nature::Repeatable => return Ok(()),
+            Nature::Once => {}
+        }
+        let ask = |endpoint: Arc<Endpoint>| async move {
+            let request = v1::ClusterStatusRequest {};
+            answer(AdminClient::new(endpoint.channel()?).cluster_status(request).await)
+        };
+        let status = self.pool.call(Nature::Read, "cluster status", ask).await?;
+        if let Some(leader) = status.leader.and_then(|leader| self.pool.known(&leader.address)) {
+            self.pool.prefer(&leader);
+        }
+        Ok(())
+    }
+}
+
+fn of_transition(dry_run: bool) -> Nature {
+    if dry_run { Nature::Read } else { Nature::Once }
+}
