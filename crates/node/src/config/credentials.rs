@@ -1,12 +1,15 @@
 //! `[redis.default]` and `[redis.NAME]`: what must not be replicated. Files are read at load, so that a wrong one is
 //! found before the node starts; what they hold is never printed.
 
+mod tls;
+
 use super::section::{Findings, Section, Wrong, string};
 use primacy_core::GroupName;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use toml::Value;
 
 /// A text that no log, error or debug output shows.
@@ -27,20 +30,18 @@ impl fmt::Debug for Secret {
 }
 
 /// How this node logs in to the members of a group.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Credentials {
     /// The ACL user; none is Redis' `default` user.
     pub username: Option<String>,
     /// Its password.
     pub password: Option<Secret>,
-    /// PEM certificates that sign the members' own, for `rediss://`.
-    pub ca_pem: Option<Vec<u8>>,
-    /// PEM certificate chain and key that this node shows, where members ask for one.
-    pub client_pem: Option<(Vec<u8>, Secret)>,
+    /// Which certificates are trusted at `rediss://` addresses, and which one is shown there.
+    pub tls: Option<Arc<rustls::ClientConfig>>,
 }
 
 /// The credentials by group.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct RedisAccess {
     /// For groups that have none of their own.
     pub default: Credentials,
@@ -89,13 +90,14 @@ fn read_one(section: Section<'_>, base: &Path, warned: &Findings) -> Credentials
         warn_if_open(&section, "password_file", &file, warned);
         secret(text.trim(), &file)
     });
-    let ca_pem = section.optional("ca_file", |v| pem(&file_of(v, base)?, "CERTIFICATE"));
-    let cert = section.optional("cert_file", |v| pem(&file_of(v, base)?, "CERTIFICATE"));
+    let ca = section.optional("ca_file", |v| read_file(&file_of(v, base)?).and_then(|pem| tls::roots(&pem)));
+    let chain =
+        section.optional("cert_file", |v| read_file(&file_of(v, base)?).and_then(|pem| tls::chain(&pem)));
     let key = section.optional("key_file", |v| {
         let file = file_of(v, base)?;
-        let text = pem(&file, "PRIVATE KEY")?;
+        let key = tls::key(&read_file(&file)?)?;
         warn_if_open(&section, "key_file", &file, warned);
-        secret(&String::from_utf8_lossy(&text), &file)
+        Ok(key)
     });
     let given = |key: &str| section.names().any(|name| name == key);
     if given("username") && !given("password_file") {
@@ -104,14 +106,22 @@ fn read_one(section: Section<'_>, base: &Path, warned: &Findings) -> Credentials
             Wrong::new("it is missing, and username is set", "name the file with the user's password"),
         );
     }
-    for (has, lacks) in [("cert_file", "key_file"), ("key_file", "cert_file")] {
-        if given(has) && !given(lacks) {
-            section
-                .wrong(lacks, Wrong::new(format!("it is missing, and {has} is set"), "give both or neither"));
-        }
+    let pairs = [("cert_file", "key_file"), ("key_file", "cert_file"), ("cert_file", "ca_file")];
+    for (has, lacks) in pairs.into_iter().filter(|(has, lacks)| given(has) && !given(lacks)) {
+        section.wrong(
+            lacks,
+            Wrong::new(format!("it is missing, and {has} is set"), "name the file, or remove both keys"),
+        );
     }
+    let tls = ca.and_then(|roots| match tls::client(roots, chain.zip(key)) {
+        Ok(tls) => Some(Arc::new(tls)),
+        Err(wrong) => {
+            section.wrong("key_file", wrong);
+            None
+        }
+    });
     section.finish();
-    Credentials { username, password, ca_pem, client_pem: cert.zip(key) }
+    Credentials { username, password, tls }
 }
 
 fn file_of(value: &Value, base: &Path) -> Result<PathBuf, Wrong> {
@@ -132,16 +142,6 @@ fn secret(text: &str, file: &Path) -> Result<Secret, Wrong> {
         return Err(Wrong::new(format!("{} is empty", file.display()), "write the password into the file"));
     }
     Ok(Secret(text.to_owned()))
-}
-
-fn pem(file: &Path, label: &str) -> Result<Vec<u8>, Wrong> {
-    let bytes = read_file(file)?;
-    let text = String::from_utf8_lossy(&bytes);
-    let found = text.lines().any(|line| line.starts_with("-----BEGIN ") && line.contains(label));
-    if found {
-        return Ok(bytes);
-    }
-    Err(Wrong::new(format!("{} holds no PEM block {label}", file.display()), "name a PEM file"))
 }
 
 fn warn_if_open(section: &Section<'_>, key: &str, file: &Path, warned: &Findings) {

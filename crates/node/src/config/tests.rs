@@ -359,7 +359,7 @@ fn credentials_come_from_files_that_must_be_there() {
         ),
         (
             "[redis.default]\nca_file = \"good\"",
-            "redis.default.ca_file: DIR/good holds no PEM block CERTIFICATE; name a PEM file",
+            "redis.default.ca_file: it holds no PEM certificate; name a PEM file with -----BEGIN CERTIFICATE-----",
         ),
         (
             "[redis.default]\nusername = \"\"\npassword_file = \"good\"",

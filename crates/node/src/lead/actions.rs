@@ -1,0 +1,87 @@
+//! Actions under way: each once at a time, with authority, with a deadline, and gone with the leadership.
+
+use super::fault::{self, Place};
+use futures::stream::FuturesUnordered;
+use primacy_consensus::Consensus;
+use primacy_core::{Action, ActionKind, Outcome, State, WallTime};
+use primacy_redis::{ActionError, Hand};
+use primacy_runtime::{Task, now, spawn, wall};
+use std::time::Duration;
+use tracing::Instrument;
+
+/// What an action that is not bounded by its own nature may take.
+const WITHIN: Duration = Duration::from_secs(1);
+/// What a fence may take on top of its own bound: connecting, and reading back.
+const FENCE_SLACK: Duration = Duration::from_millis(250);
+
+/// An action that ended.
+pub(super) struct Done {
+    pub(super) action: Action,
+    pub(super) started: WallTime,
+    pub(super) took: Duration,
+    pub(super) result: Result<Outcome, ActionError>,
+}
+
+/// The actions of one leadership. Dropping it aborts them.
+#[derive(Default)]
+pub(super) struct Actions {
+    running: FuturesUnordered<Task<Done>>,
+}
+
+impl Actions {
+    /// Begins an action whose authority was checked; `span` is that of its transition.
+    pub(super) fn begin(&mut self, hand: &Hand, action: Action, span: tracing::Span) {
+        let hand = hand.clone();
+        let perform = async move {
+            let (started, began) = (wall(), now());
+            let word = action.kind.word();
+            fault::reach(Place::Before(word));
+            let result = hand.perform(&action, within(&action.kind)).await;
+            if result.is_ok() {
+                fault::reach(Place::After(word));
+            }
+            Done { action, started, took: now().since(began), result }
+        };
+        self.running.push(spawn(perform.instrument(span)));
+    }
+
+    /// The next action that ends; waits for ever when none runs.
+    pub(super) async fn next(&mut self) -> Done {
+        use futures::StreamExt;
+        loop {
+            match self.running.next().await {
+                Some(Ok(done)) => return done,
+                // A panic in an action was reported where it happened; the next plan tries again.
+                Some(Err(_)) => {}
+                None => std::future::pending().await,
+            }
+        }
+    }
+}
+
+fn within(kind: &ActionKind) -> Duration {
+    match kind {
+        ActionKind::Fence { within, .. } => *within + FENCE_SLACK,
+        ActionKind::Lift | ActionKind::Promote { .. } | ActionKind::Open | ActionKind::Follow { .. } => {
+            WITHIN
+        }
+    }
+}
+
+/// Whether this node may act at all, and on this epoch: the lease first, then what is committed.
+pub(super) fn authorised(consensus: &Consensus, action: &Action) -> Result<(), &'static str> {
+    if !consensus.has_authority() {
+        return Err("the quorum's lease is not valid");
+    }
+    if !consensus.read(|state| names_epoch(state, action)) {
+        return Err("the epoch is over");
+    }
+    Ok(())
+}
+
+fn names_epoch(state: &State, action: &Action) -> bool {
+    let Some(group) = state.groups.get(&action.group) else { return false };
+    let of_primary = group.primary.as_ref().is_some_and(|p| p.epoch == action.epoch);
+    let under_way = group.transition.as_ref().is_some_and(|t| t.epoch == action.epoch);
+    of_primary || under_way
+}

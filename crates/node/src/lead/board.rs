@@ -1,0 +1,504 @@
+//! What the leader sees, shared between the loop that plans and the services that report and explain.
+//!
+//! Reports of all nodes arrive here and become the [`View`]. Most of them say nothing new, so the board compares each
+//! with the one before and marks a group as due only when something that a plan could turn on has changed; the loop
+//! sleeps otherwise. What this node saw itself is kept in any case: it is what a new leader begins with, and what a
+//! follower sends. While this node does not lead the board refuses the reports of others.
+//!
+//! It must not plan, and it reads no clock: every moment is an argument.
+
+use primacy_consensus::Consensus;
+use primacy_core::view::{
+    ConnectFailure, Failure, LinkEnd, MemberRole, MemberStatus, Observation, Reach, View,
+};
+use primacy_core::{
+    ActionKey, Epoch, Group, GroupName, MemberName, Moment, NodeId, Phase, Revision, SiteName, State, Term,
+};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use tokio::sync::Notify;
+
+/// One member as one node saw it.
+pub(crate) type Seen = (GroupName, MemberName, Observation);
+
+/// Lends the committed state. It is locked after the board, never before it.
+pub(crate) trait Committed {
+    /// Calls `f` once.
+    fn lend(&self, f: &mut dyn FnMut(&State));
+}
+
+impl Committed for Consensus {
+    fn lend(&self, f: &mut dyn FnMut(&State)) {
+        self.read(|state| f(state));
+    }
+}
+
+/// The leader's view, while this node leads.
+pub(crate) struct Board {
+    me: NodeId,
+    desk: Mutex<Desk>,
+    wake: Notify,
+}
+
+#[derive(Default)]
+struct Desk {
+    /// What this node saw last of each member.
+    own: BTreeMap<(GroupName, MemberName), Observation>,
+    /// Whose last observation said something new that no batch has carried yet.
+    unsent: BTreeSet<(GroupName, MemberName)>,
+    seat: Option<Seat>,
+}
+
+struct Seat {
+    view: View,
+    /// Groups that need a plan now.
+    due: BTreeSet<GroupName>,
+    known: BTreeMap<GroupName, Known>,
+}
+
+/// What of a group's state was last seen here, to know since when it is so.
+#[derive(Default)]
+struct Known {
+    revision: Revision,
+    primary: Option<Epoch>,
+    phase: Option<(Epoch, Phase)>,
+}
+
+impl Board {
+    pub(crate) fn new(me: NodeId) -> Board {
+        Board { me, desk: Mutex::default(), wake: Notify::new() }
+    }
+
+    /// Takes in what this node saw itself. True when it says something new.
+    pub(crate) fn see(&self, now: Moment, committed: &dyn Committed, seen: Seen) -> bool {
+        let mut desk = self.lock();
+        let key = (seen.0.clone(), seen.1.clone());
+        let news = desk.own.get(&key).is_none_or(|before| differs(&before.reach, &seen.2.reach));
+        if news {
+            desk.unsent.insert(key.clone());
+        }
+        desk.own.insert(key, seen.2.clone());
+        if let Some(seat) = desk.seat.as_mut() {
+            seat.view.heard.insert(self.me, now);
+            if seat.take_in_all(self.me, committed, vec![seen]) {
+                self.wake.notify_one();
+            }
+        }
+        news
+    }
+
+    /// Forgets members that this node does not watch any more.
+    pub(crate) fn keep_own(&self, watched: impl Fn(&GroupName, &MemberName) -> bool) {
+        self.lock().own.retain(|(group, member), _| watched(group, member));
+    }
+
+    /// What this node saw, to be sent: all of it, or what is new since the last time.
+    pub(crate) fn take_unsent<R>(
+        &self,
+        everything: bool,
+        each: impl Fn(&GroupName, &MemberName, &Observation) -> R,
+    ) -> Vec<R> {
+        let mut desk = self.lock();
+        let unsent = std::mem::take(&mut desk.unsent);
+        if everything {
+            return desk.own.iter().map(|((group, member), seen)| each(group, member, seen)).collect();
+        }
+        let seen = unsent.iter().filter_map(|key| Some((key, desk.own.get(key)?)));
+        seen.map(|((group, member), seen)| each(group, member, seen)).collect()
+    }
+
+    /// A view made of this node's own observations alone: what a follower can say by itself.
+    pub(crate) fn own_view(
+        &self,
+        nodes: BTreeMap<NodeId, SiteName>,
+        now: Moment,
+        committed: &dyn Committed,
+    ) -> View {
+        let mut seat = Seat::new(self.me, Term::default(), now);
+        seat.view.nodes = nodes;
+        let desk = self.lock();
+        seat.take_in_all(self.me, committed, desk.all());
+        seat.view
+    }
+
+    /// This node leads from here on.
+    pub(crate) fn take_seat(&self, term: Term, now: Moment, committed: &dyn Committed) {
+        let mut seat = Seat::new(self.me, term, now);
+        let mut desk = self.lock();
+        seat.take_in_all(self.me, committed, desk.all());
+        desk.seat = Some(seat);
+        self.wake.notify_one();
+    }
+
+    /// It leads no more, and what it saw as leader is void.
+    pub(crate) fn leave_seat(&self) {
+        self.lock().seat = None;
+    }
+
+    /// Takes in what a node saw. False when this node does not lead.
+    pub(crate) fn report(
+        &self,
+        from: NodeId,
+        now: Moment,
+        committed: &dyn Committed,
+        seen: Vec<Seen>,
+    ) -> bool {
+        let mut desk = self.lock();
+        let Some(seat) = desk.seat.as_mut() else { return false };
+        seat.view.heard.insert(from, now);
+        if seat.take_in_all(from, committed, seen) {
+            self.wake.notify_one();
+        }
+        true
+    }
+
+    /// The voting nodes and their sites.
+    pub(crate) fn set_nodes(&self, nodes: BTreeMap<NodeId, SiteName>) {
+        let mut guard = self.lock();
+        let Some(seat) = guard.seat.as_mut() else { return };
+        if seat.view.nodes != nodes {
+            seat.view.nodes = nodes;
+            seat.all_due();
+        }
+    }
+
+    /// Follows the committed state: what changed is due, what is gone is forgotten.
+    pub(crate) fn follow(&self, now: Moment, committed: &dyn Committed) {
+        if let Some(seat) = self.lock().seat.as_mut() {
+            committed.lend(&mut |state| seat.follow(state, now));
+        }
+    }
+
+    /// The groups that need a plan, once.
+    pub(crate) fn take_due(&self) -> BTreeSet<GroupName> {
+        self.lock().seat.as_mut().map(|seat| std::mem::take(&mut seat.due)).unwrap_or_default()
+    }
+
+    /// Marks a group as due.
+    pub(crate) fn set_due(&self, group: &GroupName) {
+        if let Some(seat) = self.lock().seat.as_mut() {
+            seat.due.insert(group.clone());
+        }
+    }
+
+    /// Says that this node itself is alive, for the view.
+    pub(crate) fn heard_myself(&self, now: Moment) {
+        if let Some(seat) = self.lock().seat.as_mut() {
+            seat.view.heard.insert(self.me, now);
+        }
+    }
+
+    /// An action begins.
+    pub(crate) fn started(&self, key: ActionKey) {
+        if let Some(seat) = self.lock().seat.as_mut() {
+            seat.view.running.insert(key);
+        }
+    }
+
+    /// An action worked.
+    pub(crate) fn worked(&self, key: &ActionKey, now: Moment) {
+        if let Some(seat) = self.lock().seat.as_mut() {
+            seat.view.running.remove(key);
+            seat.view.failures.remove(key);
+            seat.view.done.insert(key.clone(), now);
+            seat.due.insert(key.group.clone());
+        }
+    }
+
+    /// An action failed; says how often in a row.
+    pub(crate) fn failed(&self, key: &ActionKey, now: Moment, message: String, permanent: bool) -> u32 {
+        let mut guard = self.lock();
+        let Some(seat) = guard.seat.as_mut() else { return 0 };
+        seat.view.running.remove(key);
+        let count = seat.view.failures.get(key).map_or(0, |f| f.count) + 1;
+        seat.view.failures.insert(key.clone(), Failure { count, at: now, message, permanent });
+        seat.due.insert(key.group.clone());
+        count
+    }
+
+    /// Reads the view; none when this node does not lead.
+    pub(crate) fn read<R>(&self, f: impl FnOnce(&View) -> R) -> Option<R> {
+        self.lock().seat.as_ref().map(|seat| f(&seat.view))
+    }
+
+    /// Waits until a report said something new.
+    pub(crate) async fn woken(&self) {
+        self.wake.notified().await;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Desk> {
+        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Desk {
+    fn all(&self) -> Vec<Seen> {
+        self.own.iter().map(|((group, member), o)| (group.clone(), member.clone(), o.clone())).collect()
+    }
+}
+
+impl Seat {
+    fn new(me: NodeId, term: Term, now: Moment) -> Seat {
+        let heard = BTreeMap::from([(me, now)]);
+        let view = View { me, term, leading_since: now, heard, ..View::default() };
+        Seat { view, due: BTreeSet::new(), known: BTreeMap::new() }
+    }
+
+    /// Keeps what is newer than what is here, of members that are committed. True when something is new.
+    fn take_in_all(&mut self, from: NodeId, committed: &dyn Committed, seen: Vec<Seen>) -> bool {
+        if seen.is_empty() {
+            return false;
+        }
+        let mut seen = Some(seen);
+        let mut news = false;
+        committed.lend(&mut |state| {
+            for (group, member, observation) in seen.take().into_iter().flatten() {
+                let known = state.groups.get(&group).filter(|g| g.spec.member(&member).is_some());
+                if let Some(known) = known {
+                    news |= self.take_in(from, known, &member, observation);
+                }
+            }
+        });
+        news
+    }
+
+    fn take_in(
+        &mut self,
+        from: NodeId,
+        group: &Group,
+        member: &MemberName,
+        observation: Observation,
+    ) -> bool {
+        let name = &group.spec.name;
+        let before =
+            self.view.seen.get(&(name.clone(), member.clone())).and_then(|by_node| by_node.get(&from));
+        if before.is_some_and(|b| b.at > observation.at) {
+            return false;
+        }
+        let news = before.is_none_or(|b| differs(&b.reach, &observation.reach));
+        self.view.record(group, member, from, observation);
+        if news {
+            self.due.insert(name.clone());
+        }
+        news
+    }
+
+    fn all_due(&mut self) {
+        self.due.extend(self.known.keys().cloned());
+    }
+
+    fn follow(&mut self, state: &State, now: Moment) {
+        for (name, group) in &state.groups {
+            let fresh = !self.known.contains_key(name);
+            let known = self.known.entry(name.clone()).or_default();
+            if !fresh && known.revision == group.revision {
+                continue;
+            }
+            known.revision = group.revision;
+            self.due.insert(name.clone());
+            let primary = group.primary.as_ref().map(|p| p.epoch);
+            if known.primary != primary {
+                known.primary = primary;
+                self.view.primary_since.insert(name.clone(), now);
+            }
+            let phase = group.transition.as_ref().map(|t| (t.epoch, t.phase));
+            if known.phase != phase {
+                known.phase = phase;
+                self.view.phase_since.insert(name.clone(), now);
+            }
+            let live = [primary, phase.map(|(epoch, _)| epoch)];
+            let over = |key: &ActionKey| key.group == *name && !live.contains(&Some(key.epoch));
+            self.view.failures.retain(|key, _| !over(key));
+            self.view.done.retain(|key, _| !over(key));
+            self.view.seen.retain(|(g, m), _| g != name || group.spec.member(m).is_some());
+        }
+        self.forget_removed(state);
+    }
+
+    fn forget_removed(&mut self, state: &State) {
+        let known = |group: &GroupName| state.groups.contains_key(group);
+        self.known.retain(|g, _| known(g));
+        self.view.seen.retain(|(g, _), _| known(g));
+        self.view.failures.retain(|key, _| known(&key.group));
+        self.view.done.retain(|key, _| known(&key.group));
+        self.view.last_of_primary.retain(|g, _| known(g));
+        self.view.primary_since.retain(|g, _| known(g));
+        self.view.phase_since.retain(|g, _| known(g));
+    }
+}
+
+/// Whether a plan could turn on the difference. Offsets, round trips and counts move with every probe and do not count.
+pub(crate) fn differs(before: &Reach, after: &Reach) -> bool {
+    match (before, after) {
+        (Reach::Up(a), Reach::Up(b)) => character(a) != character(b) || role_differs(&a.role, &b.role),
+        (Reach::Down { .. }, Reach::Down { .. }) => signs(before) != signs(after),
+        (Reach::Up(_), Reach::Down { .. }) | (Reach::Down { .. }, Reach::Up(_)) => true,
+    }
+}
+
+fn character(s: &MemberStatus) -> (&str, &str, u64, bool, bool) {
+    (&s.run_id, &s.replid, s.min_replicas, s.loading, s.keys == 0)
+}
+
+fn role_differs(before: &MemberRole, after: &MemberRole) -> bool {
+    match (before, after) {
+        (MemberRole::Primary { replicas: a }, MemberRole::Primary { replicas: b }) => {
+            let online =
+                |list: &[primacy_core::view::AttachedReplica]| list.iter().filter(|r| r.online).count();
+            online(a) != online(b)
+        }
+        (
+            MemberRole::Replica { host, port, link_up, read_only, .. },
+            MemberRole::Replica { host: host2, port: port2, link_up: up2, read_only: read_only2, .. },
+        ) => (host, port, link_up, read_only) != (host2, port2, up2, read_only2),
+        (MemberRole::Primary { .. }, MemberRole::Replica { .. })
+        | (MemberRole::Replica { .. }, MemberRole::Primary { .. }) => true,
+    }
+}
+
+fn signs(reach: &Reach) -> Option<(Option<LinkEnd>, Option<ConnectFailure>, Option<u32>)> {
+    match reach {
+        Reach::Up(_) => None,
+        Reach::Down { ended, connect, exited_pid, .. } => Some((*ended, *connect, *exited_pid)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+    use primacy_core::{
+        Command, FailoverMode, FencePolicy, GroupKind, GroupSpec, LossBudget, MemberSpec, WallTime,
+    };
+
+    fn group() -> GroupName {
+        GroupName::new("g").unwrap()
+    }
+
+    fn member(name: &str) -> MemberName {
+        MemberName::new(name).unwrap()
+    }
+
+    fn state(members: &[&str]) -> State {
+        let members = members.iter().enumerate().map(|(n, name)| MemberSpec {
+            name: member(name),
+            site: SiteName::new("east").unwrap(),
+            address: format!("h:{}", n + 1).parse().unwrap(),
+            priority: 100,
+        });
+        let spec = GroupSpec {
+            name: group(),
+            kind: GroupKind::Redis,
+            failover: FailoverMode::Automatic,
+            down_after_ms: 1_000,
+            max_loss: LossBudget::Any,
+            fence: FencePolicy::Witness,
+            members: members.collect(),
+        };
+        let mut state = State::default();
+        let command =
+            Command::ConfigureGroups { groups: vec![spec], prune: true, by: "t".into(), at: WallTime(1) };
+        state.apply(5, &command).unwrap();
+        state
+    }
+
+    impl Committed for State {
+        fn lend(&self, f: &mut dyn FnMut(&State)) {
+            f(self);
+        }
+    }
+
+    fn up(at: u64, offset_bytes: u64, link_up: bool) -> Observation {
+        let role = MemberRole::Replica {
+            host: "h".into(),
+            port: 1,
+            link_up,
+            read_offset_bytes: offset_bytes,
+            read_only: true,
+        };
+        let status = MemberStatus {
+            run_id: "r".into(),
+            pid: 1,
+            uptime_s: at,
+            version: "7.0.15".into(),
+            role,
+            replid: "x".into(),
+            replid2: None,
+            second_offset_bytes: 0,
+            offset_bytes,
+            min_replicas: 0,
+            loading: false,
+            keys: 1,
+            clients: 1,
+            rtt_us: at,
+        };
+        Observation { at: Moment(at), reach: Reach::Up(status), last_up: None, rate_peak_bytes: 0 }
+    }
+
+    #[test]
+    fn only_news_makes_a_group_due() {
+        let board = Board::new(NodeId(1));
+        let state = state(&["a", "b"]);
+        let seen = |o| vec![(group(), member("a"), o)];
+        assert!(!board.report(NodeId(2), Moment(1), &state, seen(up(1, 10, true))), "it does not lead");
+        board.take_seat(Term(3), Moment(1), &state);
+        board.follow(Moment(2), &state);
+        assert_eq!(board.take_due().len(), 1, "a group that is new here is due");
+        board.report(NodeId(2), Moment(3), &state, seen(up(3, 10, true)));
+        assert_eq!(board.take_due().len(), 1, "the first observation is news");
+        board.report(NodeId(2), Moment(4), &state, seen(up(4, 20, true)));
+        assert_eq!(board.take_due().len(), 0, "an offset that moved is not");
+        board.report(NodeId(2), Moment(5), &state, seen(up(5, 20, false)));
+        assert_eq!(board.take_due().len(), 1, "a link that fell is");
+        board.report(NodeId(2), Moment(6), &state, seen(up(4, 20, true)));
+        assert_eq!(board.take_due().len(), 0, "an older one that comes late is dropped");
+        let last = board.read(|v| v.seen[&(group(), member("a"))][&NodeId(2)].at).unwrap();
+        assert_eq!(last, Moment(5));
+        assert_eq!(board.read(|v| v.heard[&NodeId(2)]), Some(Moment(6)));
+    }
+
+    #[test]
+    fn what_is_gone_is_forgotten() {
+        let board = Board::new(NodeId(1));
+        let state = state(&["a", "b"]);
+        board.see(Moment(1), &state, (group(), member("a"), up(1, 1, true)));
+        board.take_seat(Term(3), Moment(1), &state);
+        board.follow(Moment(2), &state);
+        assert_eq!(board.read(|v| v.seen.len()), Some(1), "a new leader begins with what it saw itself");
+        let key = ActionKey { group: group(), epoch: Epoch(9), member: member("a"), word: "open" };
+        assert_eq!(board.failed(&key, Moment(4), "no".into(), false), 1);
+        assert_eq!(board.failed(&key, Moment(4), "no".into(), false), 2);
+        board.follow(Moment(5), &State::default());
+        assert_eq!(board.read(|v| (v.seen.len(), v.failures.len())), Some((0, 0)));
+        board.leave_seat();
+        assert_eq!(board.read(|_| ()), None);
+    }
+
+    #[test]
+    fn a_phase_is_known_since_it_was_seen() {
+        let board = Board::new(NodeId(1));
+        let mut state = state(&["a", "b"]);
+        board.take_seat(Term(3), Moment(1), &state);
+        board.follow(Moment(2), &state);
+        let start = primacy_core::StartTransition {
+            group: group(),
+            from: None,
+            to: member("a"),
+            cause: primacy_core::Cause::Initial,
+            planned: false,
+            requested_by: None,
+            reason: None,
+            evidence: vec![],
+            proof: None,
+            expected: None,
+            end: None,
+            lost: primacy_core::Loss::Exact(0),
+            detected_at: WallTime(1),
+            at: WallTime(1),
+        };
+        state.apply(6, &Command::StartTransition(Box::new(start))).unwrap();
+        board.follow(Moment(7), &state);
+        board.follow(Moment(8), &state);
+        assert_eq!(board.read(|v| v.phase_since.get(&group()).copied()), Some(Some(Moment(7))));
+    }
+}

@@ -1,0 +1,163 @@
+//! What this node sees of the members of all groups, at once at the leader.
+//!
+//! The problem: a failover is as fast as the news of a death, and a death is certain only when several nodes say so
+//! and the standbys agree. The idea: one prober a member, started and stopped with the committed configuration; what
+//! they see goes onto the [`Board`], which is the leader's view when this node leads, and is streamed to the leader
+//! when it does not. When one connection ends the whole group is asked at once, so that the standbys' view of it is
+//! known within a round trip and not at the next probe.
+//!
+//! It must not judge: what a sighting means is the leader's business.
+
+mod recheck;
+mod report;
+
+pub(crate) use report::run as report_to_leader;
+
+use crate::lead::{Board, Seen};
+use primacy_consensus::Consensus;
+use primacy_core::view::{LinkEnd, Observation, Reach};
+use primacy_core::{Address, GroupName, MemberName, Moment};
+use primacy_redis::{Links, Prober, ProberHandle, Sighting};
+use primacy_runtime::{now, sleep_until};
+use recheck::Rechecks;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Notify, mpsc};
+
+/// How often a member is asked.
+const PROBE_EVERY: Duration = Duration::from_millis(100);
+/// Sightings that wait to be taken in; a prober replaces its own when there is no room.
+const SIGHTINGS_MAX: usize = 1_024;
+
+/// Watches the members of all groups.
+pub(crate) struct Observer {
+    pub(crate) consensus: Consensus,
+    pub(crate) links: Links,
+    pub(crate) board: Arc<Board>,
+    /// Told of each sighting that says something new.
+    pub(crate) news: Arc<News>,
+}
+
+/// Wakes the reporter when there is something that cannot wait for the next batch.
+#[derive(Default)]
+pub(crate) struct News(Notify);
+
+impl News {
+    fn tell(&self) {
+        self.0.notify_one();
+    }
+
+    pub(crate) async fn heard(&self) {
+        self.0.notified().await;
+    }
+}
+
+struct Watched {
+    address: Address,
+    prober: ProberHandle,
+}
+
+type Members = BTreeMap<GroupName, BTreeMap<MemberName, Watched>>;
+
+impl Observer {
+    /// Runs until it is dropped.
+    pub(crate) async fn run(self) {
+        let (sink, mut sightings) = mpsc::channel(SIGHTINGS_MAX);
+        let mut revisions = self.consensus.revision_watch();
+        let mut members = Members::new();
+        let mut rechecks = Rechecks::default();
+        self.follow_configuration(&mut members, &sink);
+        loop {
+            let recheck_at = rechecks.next_at();
+            tokio::select! {
+                biased;
+                Some(sighting) = sightings.recv() => self.take_in(sighting, &members, &mut rechecks),
+                () = until(recheck_at) => {
+                    for (group, member) in rechecks.take_due(now()) {
+                        probe(&members, &group, &member);
+                    }
+                }
+                changed = revisions.changed() => match changed {
+                    Ok(()) => self.follow_configuration(&mut members, &sink),
+                    Err(_) => return,
+                },
+            }
+        }
+    }
+
+    /// Makes the set of probers equal to the committed members.
+    fn follow_configuration(&self, members: &mut Members, sink: &mpsc::Sender<Sighting>) {
+        let wanted: BTreeMap<GroupName, BTreeMap<MemberName, Address>> = self.consensus.read(|state| {
+            let of = |group: &primacy_core::Group| {
+                group.spec.members.iter().map(|m| (m.name.clone(), m.address.clone())).collect()
+            };
+            state.groups.iter().map(|(name, group)| (name.clone(), of(group))).collect()
+        });
+        let is_wanted = |group: &GroupName, member: &MemberName, address: &Address| {
+            wanted.get(group).and_then(|g| g.get(member)) == Some(address)
+        };
+        let mut changed = false;
+        members.retain(|group, watched| {
+            let before = watched.len();
+            watched.retain(|member, w| is_wanted(group, member, &w.address));
+            changed |= watched.len() != before;
+            !watched.is_empty()
+        });
+        if changed {
+            self.board.keep_own(|g, m| members.get(g).is_some_and(|watched| watched.contains_key(m)));
+        }
+        for (group, wanted) in wanted {
+            let watched = members.entry(group.clone()).or_default();
+            for (member, address) in wanted {
+                if watched.contains_key(&member) {
+                    continue;
+                }
+                let (name, sink) = (member.clone(), sink.clone());
+                let prober = Prober::spawn(&self.links, group.clone(), name, &address, PROBE_EVERY, sink);
+                watched.insert(member, Watched { address, prober });
+            }
+        }
+    }
+
+    fn take_in(&self, sighting: Sighting, members: &Members, rechecks: &mut Rechecks) {
+        let Sighting { group, member, at, reach, last_up, rate_peak_bytes } = sighting;
+        // A sighting of a member that was removed meanwhile.
+        let Some(watched) = members.get(&group).filter(|watched| watched.contains_key(&member)) else {
+            return;
+        };
+        let ended = link_ended(&reach);
+        let observation = Observation { at, reach, last_up, rate_peak_bytes };
+        rechecks.note(&group, &member, &watched[&member].address, &observation);
+        let seen: Seen = (group, member, observation);
+        let (group, member) = (seen.0.clone(), seen.1.clone());
+        if !self.board.see(now(), &self.consensus, seen) {
+            return;
+        }
+        self.news.tell();
+        if ended {
+            for (_, other) in watched.iter().filter(|(name, _)| **name != member) {
+                other.prober.probe_now();
+            }
+            tracing::debug!(%group, %member, "connection ended, asking the whole group");
+        }
+    }
+}
+
+fn probe(members: &Members, group: &GroupName, member: &MemberName) {
+    if let Some(watched) = members.get(group).and_then(|g| g.get(member)) {
+        watched.prober.probe_now();
+    }
+}
+
+fn link_ended(reach: &Reach) -> bool {
+    matches!(reach, Reach::Down { ended: Some(LinkEnd::Eof | LinkEnd::Reset), .. })
+}
+
+/// Waits until `at`; for ever without one.
+pub(crate) async fn until(at: Option<Moment>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,170 @@
+//! Status: everything this node knows and sees of the groups, and why one is not healthy.
+
+use super::super::answer::{self, Fresh};
+use super::super::{Shared, refuse};
+use primacy_core::detect::{self, CURRENT_WITHIN, Health, Verdict};
+use primacy_core::view::{MemberRole, MemberStatus, Reach, View};
+use primacy_core::{FencePolicy, Group, GroupName, MemberSpec, Moment, Revision, SiteName};
+use primacy_runtime::now;
+use primacy_wire::{Refusal, v1};
+use std::collections::BTreeSet;
+
+impl Shared {
+    /// The status of one group or of all, as this node sees them.
+    pub(crate) fn status(&self, group: Option<&GroupName>) -> Result<v1::StatusResponse, Refusal> {
+        let at = now();
+        let age_ms = self.consensus.staleness().map_or(0, |age| age.as_millis() as u64);
+        let fresh = Fresh { consistency: v1::Consistency::Local, age_ms };
+        let groups = self.with_view(at, |view| {
+            self.consensus.read(|state| {
+                let wanted = state.groups.values().filter(|g| group.is_none_or(|name| g.spec.name == *name));
+                wanted.map(|g| Seen { group: g, view, at }.status(state.revision, fresh)).collect::<Vec<_>>()
+            })
+        });
+        match group {
+            Some(name) if groups.is_empty() => Err(refuse::unknown_group(name)),
+            _ => Ok(v1::StatusResponse { cluster: Some(self.cluster_status()), groups }),
+        }
+    }
+}
+
+/// A group and what is seen of it.
+struct Seen<'a> {
+    group: &'a Group,
+    view: &'a View,
+    at: Moment,
+}
+
+impl Seen<'_> {
+    fn status(&self, revision: Revision, fresh: Fresh) -> v1::GroupStatus {
+        let group = self.group;
+        let verdicts: Vec<(&MemberSpec, Verdict)> = group
+            .spec
+            .members
+            .iter()
+            .map(|m| (m, detect::verdict(group, &m.name, self.view, self.at)))
+            .collect();
+        v1::GroupStatus {
+            summary: Some(answer::summary(group, revision, fresh, Some((self.view, self.at)))),
+            spec: Some((&group.spec).into()),
+            epoch: group.epoch_last().0,
+            members: verdicts.iter().map(|(m, verdict)| self.member(m, verdict)).collect(),
+            transition: group.transition.as_ref().map(Into::into),
+            paused: group.paused.as_ref().map(|p| v1::PauseStatus {
+                by: p.by.clone(),
+                reason: p.reason.clone(),
+                at_us: p.at.0,
+            }),
+            blocked: group.blocked.as_ref().map(|b| v1::BlockStatus {
+                code: b.reason.code().to_owned(),
+                reason: b.reason.to_string(),
+                remedy: b.reason.remedy(&group.spec.name),
+                since_us: b.since.0,
+            }),
+            notes: self.notes(&verdicts),
+        }
+    }
+
+    fn member(&self, m: &MemberSpec, verdict: &Verdict) -> v1::MemberStatus {
+        let group = self.group;
+        let name = &group.spec.name;
+        let is_primary = group.primary.as_ref().is_some_and(|p| p.member == m.name);
+        let fresh = self.view.freshest(name, &m.name).filter(|(at, _)| self.at.since(*at) <= CURRENT_WITHIN);
+        let fresh = fresh.map(|(_, status)| status);
+        let last = self.last_answer(m);
+        let why_not = if is_primary { None } else { detect::why_not(group, &m.name, self.view, self.at) };
+        v1::MemberStatus {
+            name: m.name.to_string(),
+            site: m.site.to_string(),
+            address: m.address.to_string(),
+            role: if is_primary { v1::Role::Primary } else { v1::Role::Standby }.into(),
+            health: verdict.health.word().to_owned(),
+            reachable_from: self.sites(m, true).into_iter().map(ToString::to_string).collect(),
+            offset_bytes: last.map(MemberStatus::reach_bytes),
+            lag_bytes: if is_primary { None } else { fresh.and_then(|status| self.lag(status)) },
+            link_up: if is_primary { None } else { fresh.and_then(link_up) },
+            shut: fresh.map(|status| !status.accepts_writes()),
+            rtt_us: self.rtt_us(m),
+            version: last.map(|status| status.version.clone()),
+            eligible: !is_primary && group.primary.is_some() && why_not.is_none(),
+            why_not,
+            evidence: verdict.evidence.iter().map(Into::into).collect(),
+            priority: m.priority,
+        }
+    }
+
+    /// The sites whose nodes have an answer of the member that is current, or have none.
+    fn sites(&self, m: &MemberSpec, answered: bool) -> BTreeSet<&SiteName> {
+        let current = |at: Moment| self.at.since(at) <= CURRENT_WITHIN;
+        let seen = self.view.of(&self.group.spec.name, &m.name);
+        seen.filter(|(_, _, o)| current(o.at) && o.status().is_some() == answered)
+            .map(|(_, site, _)| site)
+            .collect()
+    }
+
+    /// What the member said last, however long ago.
+    fn last_answer(&self, m: &MemberSpec) -> Option<&MemberStatus> {
+        let answers = self.view.of(&self.group.spec.name, &m.name).filter_map(|(_, _, o)| match &o.reach {
+            Reach::Up(status) => Some((o.at, status)),
+            Reach::Down { .. } => o.last_up.as_ref().map(|(at, status)| (*at, status)),
+        });
+        answers.max_by_key(|(at, _)| *at).map(|(_, status)| status)
+    }
+
+    fn lag(&self, standby: &MemberStatus) -> Option<u64> {
+        let primary = self.group.primary.as_ref()?;
+        let at_primary = self.last_answer(self.group.spec.member(&primary.member)?)?;
+        let same_history = standby.replid == at_primary.replid;
+        same_history.then(|| at_primary.offset_bytes.saturating_sub(standby.reach_bytes()))
+    }
+
+    /// From its own site's node, else the fastest.
+    fn rtt_us(&self, m: &MemberSpec) -> Option<u64> {
+        let seen = self.view.of(&self.group.spec.name, &m.name);
+        let answers = seen.filter_map(|(_, site, o)| Some((*site != m.site, o.status()?.rtt_us)));
+        answers.min().map(|(_, rtt_us)| rtt_us)
+    }
+
+    fn notes(&self, verdicts: &[(&MemberSpec, Verdict)]) -> Vec<String> {
+        let spec = &self.group.spec;
+        let mut notes = Vec::new();
+        let sites: BTreeSet<&SiteName> = spec.members.iter().map(|m| &m.site).collect();
+        if sites.len() < 2 {
+            notes.push("all members are at one site: its loss leaves nobody to fail over to".to_owned());
+        }
+        match spec.fence {
+            FencePolicy::Witness => {}
+            FencePolicy::None => {
+                notes.push(
+                    "fence = \"none\": a silent primary is replaced unproven, and two may accept writes"
+                        .to_owned(),
+                );
+            }
+        }
+        for (m, verdict) in verdicts {
+            let (without, with) = (self.sites(m, false), self.sites(m, true));
+            if verdict.health == Health::Suspected && !without.is_empty() && !with.is_empty() {
+                notes.push(format!(
+                    "{} is not reached from {}, and is from {}: no failover while a quorum of sites reaches it",
+                    m.name,
+                    join(&without),
+                    join(&with)
+                ));
+            } else if verdict.health == Health::Up && !without.is_empty() {
+                notes.push(format!("{} is not reached from {}", m.name, join(&without)));
+            }
+        }
+        notes
+    }
+}
+
+fn link_up(status: &MemberStatus) -> Option<bool> {
+    match &status.role {
+        MemberRole::Replica { link_up, .. } => Some(*link_up),
+        MemberRole::Primary { .. } => None,
+    }
+}
+
+fn join(sites: &BTreeSet<&SiteName>) -> String {
+    sites.iter().map(|s| s.as_str()).collect::<Vec<_>>().join(", ")
+}
