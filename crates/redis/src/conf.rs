@@ -63,7 +63,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// What the control user may do: what probes and actions send, nothing else.
-const CONTROL_RIGHTS: &str = "resetkeys resetchannels ~primacy:fence-probe -@all +auth +ping +info +del +replicaof \
+const CONTROL_RIGHTS: &str = "resetkeys resetchannels ~primacy:fence-probe -@all +auth +ping +info +del +replicaof +psync +replconf \
      +config|get +config|set +client|setname +client|list +client|kill +client|pause +client|unpause";
 /// What a replica sends to its source.
 const REPLICATION_RIGHTS: &str = "resetkeys resetchannels -@all +auth +ping +psync +replconf";
@@ -146,6 +146,10 @@ fn replication(lines: &mut Lines, this: &MemberSpec) {
     lines.line("A full copy goes over the socket, not over the disk,", "repl-diskless-sync yes");
     lines.line("and begins at once.", "repl-diskless-sync-delay 0");
     lines.line("What a standby may miss and still catch up without a full copy.", "repl-backlog-size 64mb");
+    lines.line(
+        "Keeps that, and with it the id of the history, however long no standby is there.",
+        "repl-backlog-ttl 0",
+    );
     lines.line("Lists this member under the address that groups.toml has.", &announce(this));
     if this.address.tls {
         lines.line(

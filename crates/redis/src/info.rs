@@ -20,6 +20,8 @@ pub(crate) struct Replication {
     pub(crate) applied_bytes: u64,
     /// Whether a replica is taking a full copy at the moment.
     pub(crate) syncing: bool,
+    /// Whether it keeps a backlog. Without one its history gets another id when the first replica attaches.
+    pub(crate) backlog: bool,
 }
 
 #[derive(Default)]
@@ -29,6 +31,7 @@ struct Raw<'a> {
     port: u16,
     link_up: bool,
     syncing: bool,
+    backlog: bool,
     applied: Option<u64>,
     read: Option<u64>,
     read_only: Option<bool>,
@@ -65,6 +68,7 @@ impl Replication {
             offset_bytes: raw.offset,
             applied_bytes: raw.applied.unwrap_or(raw.offset),
             syncing: raw.syncing,
+            backlog: raw.backlog,
             role,
         })
     }
@@ -94,6 +98,7 @@ fn read(text: &str) -> Raw<'_> {
             "master_port" => raw.port = value.parse().unwrap_or_default(),
             "master_link_status" => raw.link_up = value == "up",
             "master_sync_in_progress" => raw.syncing = value == "1",
+            "repl_backlog_active" => raw.backlog = value == "1",
             "slave_repl_offset" | "replica_repl_offset" => raw.applied = value.parse().ok(),
             "slave_read_repl_offset" | "replica_read_repl_offset" => raw.read = value.parse().ok(),
             "slave_read_only" | "replica_read_only" => raw.read_only = Some(value != "0"),
@@ -181,4 +186,76 @@ pub(crate) fn keys(text: &str) -> u64 {
         keys.parse::<u64>().ok()
     });
     counts.sum()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+    use super::*;
+
+    fn with_crlf(text: &str) -> String {
+        text.replace('\n', "\r\n")
+    }
+
+    #[test]
+    fn redis_6_2_has_no_read_offset() {
+        let text = with_crlf(include_str!("../tests/fixtures/redis_6_2_replica.txt"));
+        let server = Server::parse(&text);
+        assert_eq!(
+            (server.version.as_str(), server.mode.as_str(), server.pid),
+            ("6.2.14", "standalone", 811)
+        );
+        assert_eq!((server.uptime_s, server.config_file.as_str()), (86_400, "/etc/redis/redis.conf"));
+        let replication = Replication::parse(&text).unwrap();
+        let expected = MemberRole::Replica {
+            host: "10.0.0.1".into(),
+            port: 6379,
+            link_up: true,
+            read_offset_bytes: 88_231_904,
+            read_only: true,
+        };
+        assert_eq!(replication.role, expected);
+        assert_eq!((replication.replid2, replication.second_offset_bytes), (None, 0));
+        assert_eq!(keys(&text), 1_204);
+    }
+
+    #[test]
+    fn redis_8_lists_replicas_with_fields_of_its_own() {
+        let text = with_crlf(include_str!("../tests/fixtures/redis_8_primary.txt"));
+        assert_eq!(Server::parse(&text).version, "8.2.1");
+        let replication = Replication::parse(&text).unwrap();
+        assert!(replication.is_primary() && replication.backlog);
+        assert_eq!(replication.second_offset_bytes, 4_097);
+        assert!(replication.replid2.unwrap().starts_with("8c1d"));
+        let MemberRole::Primary { replicas } = replication.role else { panic!("it is a primary") };
+        let seen: Vec<_> =
+            replicas.iter().map(|r| (r.host.as_str(), r.port, r.online, r.offset_bytes)).collect();
+        assert_eq!(seen, [("redis-b.north.example", 6379, true, 5_120), ("fd00::7", 6380, false, 0)]);
+        assert_eq!(keys(&text), 10);
+    }
+
+    #[test]
+    fn valkey_9_names_its_own_version_and_mode() {
+        let text = with_crlf(include_str!("../tests/fixtures/valkey_9_replica.txt"));
+        let server = Server::parse(&text);
+        assert_eq!((server.version.as_str(), server.redis_version.as_str()), ("9.0.0", "7.2.4"));
+        assert_eq!(server.mode, "standalone");
+        let replication = Replication::parse(&text).unwrap();
+        assert!(replication.syncing);
+        assert_eq!(replication.applied_bytes, 77);
+        let MemberRole::Replica { link_up, read_offset_bytes, read_only, .. } = replication.role else {
+            panic!("it is a replica")
+        };
+        assert_eq!((link_up, read_offset_bytes, read_only), (false, 97, false));
+    }
+
+    #[test]
+    fn what_is_no_info_is_none() {
+        assert_eq!(Replication::parse(""), None);
+        assert_eq!(Replication::parse("role:master\r\n"), None);
+        assert_eq!(Replication::parse("<html>role: master</html>"), None);
+        assert!(
+            !names_a_replica("slave_priority") && !names_a_replica("slave") && names_a_replica("slave10")
+        );
+    }
 }

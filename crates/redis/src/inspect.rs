@@ -97,7 +97,8 @@ async fn look_over(
     group: &[Address],
     within: Duration,
 ) -> Result<Inspection, Finding> {
-    let session = Session::open(address, access, NAME_INSPECT, within).await?;
+    // Less than the whole, so that it is known what took so long.
+    let session = Session::open(address, access, NAME_INSPECT, within * 4 / 5).await?;
     let gone = |e: crate::link::AskError| found(e.to_string(), "check the server's log");
     let answers = session.ask(&questions()).await.map_err(gone)?;
     let server = what_it_is(&answers)?;
@@ -231,6 +232,9 @@ fn rights() -> Pipeline {
     pipeline.cmd("CLIENT").arg("LIST").arg("TYPE").arg("primacy-check");
     pipeline.cmd("REPLICAOF").arg("127.0.0.1").arg("primacy-check");
     pipeline.cmd("DEL").arg(PROBE_KEY);
+    pipeline.cmd("REPLCONF").arg("primacy-check").arg("1");
+    // Behind other commands, and without an offset, it is refused for either.
+    pipeline.cmd("PSYNC").arg("?").arg("primacy-check");
     pipeline
 }
 

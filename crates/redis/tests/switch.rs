@@ -67,30 +67,20 @@ async fn a_switchover_under_load_loses_nothing_and_never_two_write() {
 
     let started = Instant::now();
     let fenced = perform(&hand, &a, fence(Some(&b))).await.unwrap();
-    let after_fence = started.elapsed();
     let Outcome::Fenced { code, end, drained_us } = fenced else { panic!("{fenced:?}") };
     assert_eq!((code.as_str(), &end.replid), ("NOREPLICAS", &history));
     assert!(drained_us.is_some(), "the standby read all");
     let promoted = perform(&hand, &b, ActionKind::Promote { expected: Some(history.clone()) }).await.unwrap();
-    let after_promote = started.elapsed();
     perform(&hand, &b, ActionKind::Open).await.unwrap();
-    let after_open = started.elapsed();
     perform(&hand, &a, follow(&b, true)).await.unwrap();
     perform(&hand, &c, follow(&b, true)).await.unwrap();
-    let opened = Instant::now();
-    println!(
-        "fence and drain {after_fence:?} (drain {drained_us:?} us), promote at {after_promote:?}, open at \
-         {after_open:?}, all follow at {:?}",
-        started.elapsed()
-    );
-
     let lineage = lineage(&promoted);
     assert_eq!(lineage.previous.as_deref(), Some(history.as_str()));
     assert_eq!(lineage.start.offset_bytes, end.offset_bytes);
     assert_eq!(lineage.run_id, b.info_field("run_id").await.unwrap());
     acked(&load, 1_000).await;
     let ledger = load.stop().await;
-    assert!(ledger.first_ack_by("b", opened - after_open).is_some());
+    assert!(ledger.first_ack_by("b", started).is_some());
     assert_eq!(ledger.lost(b.redis_address()).await.unwrap().count(), 0);
     linked(&a).await;
     linked(&c).await;
@@ -223,12 +213,9 @@ async fn a_drain_that_does_not_end_is_not_called_drained() {
     let hand = Hand::new(open_access());
     let drain = Some((common::name("b"), address(&b)));
     let kind = ActionKind::Fence { drain, within: Duration::from_millis(300) };
-    let outcome = perform(&hand, &a, kind).await;
-    // The frozen standby cannot even be connected to: no session, no drain; the fence itself holds.
-    match outcome {
-        Ok(Outcome::Fenced { drained_us: None, .. }) | Err(_) => {}
-        other => panic!("{other:?}"),
-    }
+    // The frozen standby cannot even be asked; the fence itself holds.
+    let outcome = perform(&hand, &a, kind).await.unwrap();
+    assert!(matches!(outcome, Outcome::Fenced { drained_us: None, .. }), "{outcome:?}");
     assert_eq!(refused(&a).await.as_deref(), Some("NOREPLICAS"));
     b.thaw().unwrap();
 }
@@ -274,23 +261,51 @@ async fn an_old_command_on_another_connection_does_not_outlive_the_fence() {
         })
     };
     let (new_links, old_links) = (ours(), ours());
-    // Both leaders have warm connections; the newer one's is the older connection, so it is read first.
-    let mut watched = [Watch::new(&new_links, &a), Watch::new(&old_links, &a)];
-    for watch in &mut watched {
-        watch.up().await;
-    }
+    // Holding the links keeps their connections warm.
+    let _held = [&new_links, &old_links].map(|l| l.link(&common::group(), &common::name("a"), &address(&a)));
     let (new, old) = (Hand::new(new_links), Hand::new(old_links));
-    perform(&new, &a, fence(None)).await.unwrap();
-    // The fence closed the old leader's connections. A late `Open` of it would have been run on them.
-    let mut connection = a.connection().await.unwrap();
-    let list: String = redis::cmd("CLIENT").arg("LIST").query_async(&mut connection).await.unwrap();
-    let control = list.lines().filter(|l| l.contains("name=primacy-control"));
-    let oldest = control.filter_map(|l| l.split(' ').find_map(|p| p.strip_prefix("age="))).count();
-    assert!(oldest >= 1, "{list}");
+    for hand in [&new, &old] {
+        perform(hand, &a, ActionKind::Lift).await.unwrap();
+    }
+    let acting = |hand: &Hand, kind| {
+        let (hand, action) = (hand.clone(), common::action(&a, kind));
+        tokio::spawn(async move { hand.perform(&action, Duration::from_secs(5)).await })
+    };
+    a.freeze().unwrap();
+    let within = Duration::from_secs(5);
+    let fencing = acting(&new, ActionKind::Fence { drain: None, within });
+    unread_requests(&a, 1).await;
+    let opening = acting(&old, ActionKind::Open);
+    unread_requests(&a, 2).await;
+    a.thaw().unwrap();
+    let fenced = fencing.await.unwrap().unwrap();
+    assert!(matches!(fenced, Outcome::Fenced { code, .. } if code == "NOREPLICAS"));
+    let opened = opening.await.unwrap();
+    assert!(opened.is_err(), "{opened:?}");
+    assert_eq!(refused(&a).await.as_deref(), Some("NOREPLICAS"));
     // After its deadline the old leader sends nothing.
-    let error = old.perform(&common::action(&a, ActionKind::Open), Duration::ZERO).await.unwrap_err();
-    assert!(!error.permanent, "{error}");
+    let late = old.perform(&common::action(&a, ActionKind::Open), Duration::ZERO).await.unwrap_err();
+    assert!(!late.permanent, "{late}");
     assert_eq!(config(&a, "min-replicas-to-write").await, "1000000");
+}
+
+/// Waits until so many connections of the server hold bytes that it has not read.
+async fn unread_requests(server: &RedisServer, count: usize) {
+    let local = format!(":{:04X}", server.port());
+    let is_unread = |line: &str| {
+        let mut fields = line.split_whitespace().skip(1);
+        let here = fields.next().is_some_and(|address| address.ends_with(&local));
+        // Of the listening socket it is the number of connections that wait.
+        let established = fields.nth(1) == Some("01");
+        here && established && fields.next().is_some_and(|queues| !queues.ends_with(":00000000"))
+    };
+    wait_for("unread requests", DEADLINE, async || {
+        let found = std::fs::read_to_string("/proc/net/tcp")?.lines().filter(|line| is_unread(line)).count();
+        anyhow::ensure!(found >= count, "{found} of {count}");
+        Ok(())
+    })
+    .await
+    .unwrap();
 }
 
 #[tokio::test]
@@ -310,4 +325,52 @@ async fn evicted_clients_are_gone_and_ours_stay() {
     let list: String = redis::cmd("CLIENT").arg("LIST").query_async(&mut client).await.unwrap();
     assert!(list.contains("name=primacy-control"), "{list}");
     linked(&b).await;
+}
+
+/// Without a backlog the id of the history would change when the first standby attaches.
+#[tokio::test]
+async fn the_history_of_a_promotion_keeps_its_id_when_the_first_standby_attaches() {
+    let dir = Workdir::create().unwrap();
+    let fenced = ["replicaof 127.0.0.1 1", "min-replicas-to-write 1000000", "min-replicas-max-lag 1"];
+    let a = server(&dir, "a", &fenced).await;
+    let b = server(&dir, "b", &fenced).await;
+    let hand = Hand::new(open_access());
+    let first = lineage(&perform(&hand, &a, ActionKind::Promote { expected: None }).await.unwrap());
+    perform(&hand, &a, ActionKind::Open).await.unwrap();
+    perform(&hand, &b, follow(&a, false)).await.unwrap();
+    linked(&b).await;
+    assert_eq!(a.info_field("master_replid").await.unwrap(), first.start.replid);
+    assert_eq!(b.info_field("master_replid").await.unwrap(), first.start.replid);
+    // The resync that settled it left nothing behind.
+    assert_eq!(a.info_field("connected_slaves").await.unwrap(), "1");
+}
+
+/// A primary that was restarted holds its history, and has no backlog. Promoted twice, it is promoted once.
+#[tokio::test]
+async fn a_restarted_primary_is_promoted_again_out_of_its_own_history() {
+    let dir = Workdir::create().unwrap();
+    let lines = ["replicaof 127.0.0.1 1", "min-replicas-to-write 1000000", "min-replicas-max-lag 1"];
+    let mut a = server(&dir, "a", &lines).await;
+    let hand = Hand::new(open_access());
+    let first = lineage(&perform(&hand, &a, ActionKind::Promote { expected: None }).await.unwrap());
+    perform(&hand, &a, ActionKind::Open).await.unwrap();
+    let mut connection = a.connection().await.unwrap();
+    let _: () = redis::cmd("SET").arg("k").arg("v").query_async(&mut connection).await.unwrap();
+    // The resync that settled the history may be ending still.
+    wait_for("the data to be saved", DEADLINE, async || {
+        let mut connection = a.connection().await?;
+        Ok(redis::cmd("SAVE").exec_async(&mut connection).await?)
+    })
+    .await
+    .unwrap();
+    a.restart().await.unwrap();
+    assert_eq!(a.info_field("master_replid").await.unwrap(), first.start.replid);
+    let again = || ActionKind::Promote { expected: Some(first.start.replid.clone()) };
+    let second = lineage(&perform(&hand, &a, again()).await.unwrap());
+    assert_eq!(second.previous.as_ref(), Some(&first.start.replid));
+    assert_ne!((&second.run_id, &second.start.replid), (&first.run_id, &first.start.replid));
+    let repeated = lineage(&perform(&hand, &a, again()).await.unwrap());
+    assert_eq!(repeated, second);
+    let stranger = ActionKind::Promote { expected: Some("e".repeat(40)) };
+    assert!(perform(&hand, &a, stranger).await.unwrap_err().permanent);
 }

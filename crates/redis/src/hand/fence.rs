@@ -25,30 +25,27 @@ const POLL_PAUSE: Duration = Duration::from_millis(1);
 pub(super) async fn perform(
     attempt: &Attempt<'_>,
     drain: Option<&(MemberName, Address)>,
-    within: Duration,
 ) -> Result<Outcome, Fault> {
-    let deadline = attempt.deadline.min(now().after(within));
-    let commands = commands(attempt, within);
+    let commands = commands(attempt);
     let answers = commands.answers(attempt.shut(commands.pipeline()).await?);
     let fenced_at = now();
     attempt.periods.remember(attempt.member(), answers.setting(PING_PERIOD).ok());
     let code = refusal_code(&answers)?;
-    let replication = answers.replication()?;
-    let end = end_of(&replication);
+    let end = end_of(&answers.replication()?);
     let drained_us = match drain {
-        Some((member, address)) => drained(attempt, member, address, &end, fenced_at, deadline).await?,
+        Some((member, address)) => drained(attempt, member, address, &end, fenced_at).await,
         None => None,
     };
     Ok(Outcome::Fenced { code, end, drained_us })
 }
 
-fn commands(attempt: &Attempt<'_>, within: Duration) -> Commands {
+fn commands(attempt: &Attempt<'_>) -> Commands {
     let mut commands = Commands::default();
     if let Some(user) = attempt.link.access().own_user() {
         // First: what an older leader sent on them, and did not get run yet, must not run after the fence.
         commands.add(&["CLIENT", "KILL", "USER", user, "SKIPME", "yes"]);
     }
-    let pause_ms = (within + PAUSE_BEYOND).as_millis().to_string();
+    let pause_ms = (attempt.remaining() + PAUSE_BEYOND).as_millis().to_string();
     commands.get(PING_PERIOD);
     commands.shut();
     commands.set(READ_ONLY, "yes");
@@ -99,26 +96,30 @@ fn end_of(replication: &Replication) -> Position {
     Position { replid: replication.replid.clone(), offset_bytes }
 }
 
-/// Waits until the candidate has run the stream up to `end`; none when the time is over before.
+/// Waits until the candidate has run the stream up to `end`; none when the time is over before, or it is gone.
 async fn drained(
     attempt: &Attempt<'_>,
     member: &MemberName,
     address: &Address,
     end: &Position,
     fenced_at: Moment,
-    deadline: Moment,
-) -> Result<Option<u64>, Fault> {
+) -> Option<u64> {
     let mut question = redis::pipe();
     question.cmd("INFO").arg("replication");
-    let of_candidate = |fault: Fault| Fault { what: format!("candidate {member}: {}", fault.what), ..fault };
-    let (_link, session) = attempt.session_of(member, address).await.map_err(of_candidate)?;
+    let (_link, session) = match attempt.session_of(member, address).await {
+        Ok(opened) => opened,
+        Err(fault) => {
+            tracing::warn!(group = %attempt.action.group, %member, "the candidate cannot be asked: {}", fault.what);
+            return None;
+        }
+    };
     loop {
-        if reached(&session, &question, end, deadline).await {
-            return Ok(Some(now().since(fenced_at).as_micros() as u64));
+        if reached(&session, &question, end, attempt.deadline).await {
+            return Some(now().since(fenced_at).as_micros() as u64);
         }
         let at = now();
-        if at >= deadline || session.ended().is_some() {
-            return Ok(None);
+        if at >= attempt.deadline || session.ended().is_some() {
+            return None;
         }
         if at.since(fenced_at) > POLL_AT_ONCE {
             sleep(POLL_PAUSE).await;

@@ -3,7 +3,9 @@
 //! Many clients look for the new primary only when their connection ends, so those of an old primary are closed. Not
 //! those of Primacy itself, nor replication.
 
-use super::settings::{Answers, Commands, MIN_REPLICAS, PING_PERIOD, READ_ONLY};
+use super::settings::{
+    Answers, BACKLOG_FOR_EVER, BACKLOG_TTL, Commands, MIN_REPLICAS, PING_PERIOD, READ_ONLY,
+};
 use super::{Attempt, Fault};
 use crate::link::NAME_PREFIX;
 use crate::reply;
@@ -21,6 +23,7 @@ pub(super) async fn perform(attempt: &Attempt<'_>, primary: &Address, evict: boo
     }
     commands.add(&["REPLICAOF", &primary.host, &primary.port.to_string()]);
     commands.add(&["CLIENT", "UNPAUSE"]);
+    commands.set(BACKLOG_TTL, BACKLOG_FOR_EVER);
     commands.set(PING_PERIOD, &attempt.periods.recall(&attempt.member()).to_string());
     commands.get(MIN_REPLICAS);
     commands.info("replication");

@@ -63,6 +63,12 @@ impl Hand {
     /// When the member refuses, is not what the action expects, or does not answer in time; in the last case the
     /// outcome is unknown, and the action may be asked for again.
     pub async fn perform(&self, action: &Action, within: Duration) -> Result<Outcome, ActionError> {
+        let within = match &action.kind {
+            ActionKind::Fence { within: fence, .. } => within.min(*fence),
+            ActionKind::Lift | ActionKind::Promote { .. } | ActionKind::Open | ActionKind::Follow { .. } => {
+                within
+            }
+        };
         let attempt = Attempt {
             action,
             link: self.links.link(&action.group, &action.member, &action.address),
@@ -71,7 +77,7 @@ impl Hand {
             deadline: now().after(within),
         };
         let done = match &action.kind {
-            ActionKind::Fence { drain, within } => fence::perform(&attempt, drain.as_ref(), *within).await,
+            ActionKind::Fence { drain, .. } => fence::perform(&attempt, drain.as_ref()).await,
             ActionKind::Lift => lift::perform(&attempt).await,
             ActionKind::Promote { expected } => promote::perform(&attempt, expected.as_deref()).await,
             ActionKind::Open => open::perform(&attempt).await,

@@ -20,6 +20,9 @@ const PING_PERIOD_FALLBACK: u64 = 1;
 pub(super) const MIN_REPLICAS: &str = "min-replicas-to-write";
 pub(super) const MAX_LAG: &str = "min-replicas-max-lag";
 pub(super) const READ_ONLY: &str = "replica-read-only";
+pub(super) const BACKLOG_TTL: &str = "repl-backlog-ttl";
+/// Never given up.
+pub(super) const BACKLOG_FOR_EVER: &str = "0";
 pub(super) const PING_PERIOD: &str = "repl-ping-replica-period";
 
 /// What the ping period of a member was before it was fenced.

@@ -69,7 +69,9 @@ impl DialError {
     pub(crate) fn remedy(&self) -> &'static str {
         match self {
             DialError::Refused => "start the server, or correct the address",
-            DialError::Unreachable(_) => "check the address, the network, and whether the server is frozen",
+            DialError::Unreachable(_) => {
+                "check the address, rediss:// included, the network, and whether the server is frozen"
+            }
             DialError::NameUnknown(_) => "correct the host name, or the name service",
             DialError::Tls(_) => {
                 "write rediss:// exactly where the server speaks TLS, and trust its certificate authority in node.toml"
@@ -119,7 +121,13 @@ pub(super) async fn open_stream(
         ));
     };
     let name = ServerName::try_from(address.host.clone()).map_err(|e| DialError::Tls(e.to_string()))?;
-    let stream = TlsConnector::from(config.clone()).connect(name, recording).await;
+    // A plain server takes the handshake for the beginning of a command and waits for the rest, like a frozen one.
+    let handshake = TlsConnector::from(config.clone()).connect(name, recording);
+    let Ok(stream) = primacy_runtime::timeout(within * 9 / 10, handshake).await else {
+        return Err(DialError::Unreachable(
+            "the TLS handshake is not answered: it is frozen, or does not speak TLS there".into(),
+        ));
+    };
     stream.map(|s| Box::new(s) as _).map_err(|e| DialError::Tls(describe_tls(&e)))
 }
 
@@ -146,16 +154,33 @@ fn describe_tls(error: &io::Error) -> String {
 /// The first commands of each connection: who we are, and whether anybody answers.
 pub(super) fn greeting(access: &Access, name: &str) -> redis::Pipeline {
     let mut pipeline = redis::pipe();
-    if let Some(password) = &access.password {
-        let auth = pipeline.cmd("AUTH");
-        if let Some(username) = &access.username {
-            auth.arg(username);
-        }
-        auth.arg(password);
+    if let Some(auth) = auth(access) {
+        pipeline.add_command(auth);
     }
     pipeline.cmd("CLIENT").arg("SETNAME").arg(name);
     pipeline.cmd("PING");
     pipeline
+}
+
+/// What a replica says that wants a full copy, one command each. With `capa eof` it goes over the connection alone,
+/// and ends with it.
+pub(super) fn replica_greeting(access: &Access) -> Vec<Vec<u8>> {
+    let mut commands = vec![redis::cmd("REPLCONF").arg("capa").arg("eof").get_packed_command()];
+    commands.push(redis::cmd("PSYNC").arg("?").arg("-1").get_packed_command());
+    if let Some(auth) = auth(access) {
+        commands.insert(0, auth.get_packed_command());
+    }
+    commands
+}
+
+fn auth(access: &Access) -> Option<redis::Cmd> {
+    let password = access.password.as_ref()?;
+    let mut auth = redis::cmd("AUTH");
+    if let Some(username) = &access.username {
+        auth.arg(username);
+    }
+    auth.arg(password);
+    Some(auth)
 }
 
 /// Judges the answers to the [`greeting`].
@@ -186,7 +211,7 @@ pub(super) fn of_greeting(error: &RedisError) -> DialError {
     match error.kind() {
         ErrorKind::Parse | ErrorKind::UnexpectedReturnType => DialError::NotRedis(error.to_string()),
         _ if error.is_connection_dropped() => DialError::NotRedis(
-            "it closed the connection instead of answering; does it speak TLS there?".into(),
+            "it closed the connection instead of answering; does it speak TLS there (rediss://)?".into(),
         ),
         _ => DialError::Unreachable(error.to_string()),
     }

@@ -11,7 +11,7 @@ mod record;
 mod session;
 
 pub(crate) use dial::DialError;
-pub(crate) use session::{AskError, Quiet, Session};
+pub(crate) use session::{AskError, Quiet, Resync, Session};
 
 use crate::Access;
 use primacy_core::{Address, GroupName, MemberName};

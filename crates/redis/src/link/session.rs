@@ -99,6 +99,46 @@ impl Session {
     }
 }
 
+/// A connection that has asked for a full resync. Dropping it hangs up.
+pub(crate) struct Resync {
+    stream: Box<dyn primacy_runtime::Stream>,
+}
+
+impl Resync {
+    /// Connects and asks.
+    pub(crate) async fn ask(address: &Address, access: &Access, within: Duration) -> Result<Self, DialError> {
+        let asking = async {
+            let ending = Arc::new(Ending::default());
+            let mut resync = Resync { stream: dial::open_stream(address, access, &ending, within).await? };
+            let unreachable = |e: std::io::Error| DialError::Unreachable(e.to_string());
+            let mut commands = dial::replica_greeting(access).into_iter().peekable();
+            while let Some(command) = commands.next() {
+                resync.stream.write_all(&command).await.map_err(unreachable)?;
+                resync.stream.flush().await.map_err(unreachable)?;
+                // One after the other: PSYNC is refused while answers to other commands wait to be sent.
+                if commands.peek().is_some() {
+                    resync.line().await.map_err(unreachable)?;
+                }
+            }
+            Ok(resync)
+        };
+        let late = || DialError::Unreachable(format!("a resync could not be asked for within {within:?}"));
+        primacy_runtime::timeout(within, asking).await.unwrap_or_else(|_| Err(late()))
+    }
+
+    /// The next line that is not empty: empty ones keep a replica's connection alive while it waits.
+    pub(crate) async fn line(&mut self) -> std::io::Result<String> {
+        let mut line = Vec::new();
+        loop {
+            match self.stream.read_u8().await? {
+                b'\n' if line.iter().any(|b: &u8| !b.is_ascii_whitespace()) => break,
+                byte => line.push(byte),
+            }
+        }
+        Ok(String::from_utf8_lossy(&line).trim().to_owned())
+    }
+}
+
 /// A connection on which nothing is ever sent once it is introduced.
 ///
 /// The kernel of a killed process resets every connection with unread requests and closes the others by EOF. Probes

@@ -57,7 +57,11 @@ pub(crate) fn action(server: &RedisServer, kind: ActionKind) -> Action {
     Action { group: group(), epoch: Epoch(7), member: name(server.name()), address: address(server), kind }
 }
 
-pub(crate) async fn perform(hand: &Hand, server: &RedisServer, kind: ActionKind) -> Result<Outcome, ActionError> {
+pub(crate) async fn perform(
+    hand: &Hand,
+    server: &RedisServer,
+    kind: ActionKind,
+) -> Result<Outcome, ActionError> {
     hand.perform(&action(server, kind), Duration::from_secs(2)).await
 }
 
@@ -96,10 +100,8 @@ impl Watch {
                 }
             }
         };
-        match tokio::time::timeout(DEADLINE, waiting).await {
-            Ok(sighting) => sighting,
-            Err(_) => panic!("waited in vain for {what}; last seen: {:?}", self.last),
-        }
+        let found = tokio::time::timeout(DEADLINE, waiting).await.ok();
+        found.unwrap_or_else(|| panic!("waited in vain for {what}; last seen: {:?}", self.last))
     }
 
     pub(crate) async fn up(&mut self) -> MemberStatus {
@@ -111,7 +113,11 @@ impl Watch {
     }
 
     /// Waits for an answer that satisfies `wanted`.
-    pub(crate) async fn status(&mut self, what: &str, wanted: impl Fn(&MemberStatus) -> bool) -> MemberStatus {
+    pub(crate) async fn status(
+        &mut self,
+        what: &str,
+        wanted: impl Fn(&MemberStatus) -> bool,
+    ) -> MemberStatus {
         let seen = self.until(what, |s| matches!(&s.reach, Reach::Up(status) if wanted(status))).await;
         match seen.reach {
             Reach::Up(status) => status,
