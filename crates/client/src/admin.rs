@@ -143,7 +143,13 @@ impl Admin {
             Ok((first, news))
         };
         let (first, rest) = self.pool.call(nature, what, ask).await?;
-        let rest = rest.map(|news| news.map_err(|status| Failed::from(status).into()));
+        let rest = stream::unfold(Some(rest), |rest| async move {
+            let mut rest = rest?;
+            match rest.message().await.transpose()? {
+                Ok(news) => Some((Ok(news), Some(rest))),
+                Err(status) => Some((Err(Failed::from(status).into()), None)),
+            }
+        });
         Ok(stream::iter(first.map(Ok)).chain(rest))
     }
 

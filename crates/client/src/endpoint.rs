@@ -80,3 +80,39 @@ impl fmt::Debug for Endpoint {
         f.write_str(&self.address)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::time::{Instant, sleep};
+
+    async fn attempt(endpoint: &Endpoint, result: Result<(), Failed>) -> &'static str {
+        match endpoint.attempt(async { result }).await {
+            Attempt::Done(()) => "done",
+            Attempt::Failed(_) => "failed",
+            Attempt::LeftAlone => "left alone",
+        }
+    }
+
+    #[tokio::test]
+    async fn three_failures_in_a_row_leave_a_node_alone_for_a_while() {
+        let settings = Settings { open_wait: Duration::from_millis(50), ..Settings::default() };
+        let node = Endpoint::new("a:1".to_owned(), &settings);
+        let dead = || Err(Failed::Unreached("refused".to_owned()));
+        let busy = || Err(Failed::Later("no quorum".to_owned()));
+        for _ in 0..10 {
+            assert_eq!(attempt(&node, busy()).await, "failed", "what a node says does not speak against it");
+        }
+        for _ in 0..2 {
+            assert_eq!(attempt(&node, dead()).await, "failed");
+            assert_eq!(attempt(&node, Ok(())).await, "done", "one success is enough");
+        }
+        while attempt(&node, dead()).await == "failed" {}
+        let opened = Instant::now();
+        while attempt(&node, Ok(())).await == "left alone" {
+            assert!(opened.elapsed() < Duration::from_secs(10), "it is asked again");
+            sleep(Duration::from_millis(5)).await;
+        }
+        assert!(opened.elapsed() >= Duration::from_millis(40), "{:?}", opened.elapsed());
+    }
+}
