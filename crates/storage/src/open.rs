@@ -16,7 +16,7 @@
 use crate::engine::{self, Engine, Loaded, Watermark, data_file, load, open_sled};
 use crate::files::{self, Context, copy_tree, remove_tree, replace, sync_dir, sync_tree};
 use crate::log::{KEPT_ENTRIES, LogStore};
-use crate::record::{Fault, SCHEMA_VERSION, decode_identity, encode_identity, frame, unframe};
+use crate::record::{Fault, SCHEMA_VERSION, State, decode_identity, encode_identity, frame, unframe};
 use crate::snapshot::SnapshotStore;
 use crate::{SnapshotMeta, StorageError};
 use primacy_core::NodeId;
@@ -56,13 +56,12 @@ pub fn open(dir: &Path, cluster: &str, node: NodeId) -> Result<Opened, StorageEr
         None => create(&places, cluster, node)?,
     };
     let watermark = Watermark::open(&places.watermark)?;
-    check_copy(&places, &watermark)?;
+    let checked = check_copy(&places, &watermark)?;
+    let (snapshots, snapshot) = SnapshotStore::open(places.snapshot.clone())?;
+    check_coverage(&places.snapshot, &checked, snapshot.as_ref())?;
     let db = open_sled(&places.sled)?;
     let loaded = load_whole(&places.sled, &db, &watermark)?;
-    let (snapshots, snapshot) = SnapshotStore::open(places.snapshot.clone())?;
-    check_coverage(&places.snapshot, &loaded, snapshot.as_ref())?;
-    let state = &loaded.state;
-    let fresh = state.vote.is_none() && state.last.is_none() && snapshot.is_none();
+    let fresh = checked.vote.is_none() && checked.last.is_none() && snapshot.is_none();
     let engine = Engine::new(&places.sled, db, &loaded, watermark)?;
     let log = LogStore::start(engine, loaded, data_file(&places.sled), lock)?;
     Ok(Opened { log, snapshots, store_id, fresh })
@@ -156,13 +155,16 @@ fn check_identity(path: &Path, content: &[u8], cluster: &str, node: NodeId) -> R
 }
 
 /// Opens a copy of the database and reads all of it. The copy is gone afterwards, whatever came of it.
-fn check_copy(places: &Places, watermark: &Watermark) -> Result<(), StorageError> {
-    let outcome = copy_tree(&places.sled, &places.checking).and_then(|()| {
+fn check_copy(places: &Places, watermark: &Watermark) -> Result<State, StorageError> {
+    if !places.sled.is_dir() {
+        return Err(Fault::new("database", "it is missing").at(&places.sled));
+    }
+    let checked = copy_tree(&places.sled, &places.checking).and_then(|()| {
         let db = open_sled(&places.checking)?;
-        load_whole(&places.checking, &db, watermark).map(drop)
+        load_whole(&places.checking, &db, watermark)
     });
     remove_tree(&places.checking)?;
-    outcome.map_err(|error| error.of_original(&places.checking, &places.sled))
+    checked.map(|loaded| loaded.state).map_err(|error| error.of_original(&places.checking, &places.sled))
 }
 
 /// Reads the log, and checks that it has not lost its end.
@@ -177,8 +179,8 @@ fn load_whole(dir: &Path, db: &sled::Db, watermark: &Watermark) -> Result<Loaded
 }
 
 /// What was purged must be in the snapshot.
-fn check_coverage(path: &Path, loaded: &Loaded, snapshot: Option<&SnapshotMeta>) -> Result<(), StorageError> {
-    let Some(purged) = loaded.state.purged else {
+fn check_coverage(path: &Path, state: &State, snapshot: Option<&SnapshotMeta>) -> Result<(), StorageError> {
+    let Some(purged) = state.purged else {
         return Ok(());
     };
     let covered = snapshot.and_then(|snapshot| snapshot.last_log_id);

@@ -3,7 +3,7 @@
 
 use super::{Link, data_file, guarded, tree};
 use crate::record::{Fault, Key, Linked, SCHEMA_VERSION, State, decode_entry, decode_state, unframe};
-use crate::{Entry, StorageError};
+use crate::{Entry, LogId, StorageError};
 use std::collections::VecDeque;
 use std::path::Path;
 
@@ -15,50 +15,50 @@ pub(crate) struct Loaded {
     pub(crate) links: VecDeque<Link>,
     /// The last entries, for the cache.
     pub(crate) tail: VecDeque<Entry>,
+    /// Keys beyond the end: of a batch that was never complete, so never acknowledged.
+    pub(crate) leftovers: Vec<Vec<u8>>,
 }
 
 /// Reads the log in `db`, which was opened in `dir`. Of the entries, the last `tail_max` are kept.
 pub(crate) fn load(dir: &Path, db: &sled::Db, tail_max: usize) -> Result<Loaded, StorageError> {
     let path = data_file(dir);
     let tree = tree(db, &path)?;
-    let mut walk = Walk::new(tail_max);
+    let get = |key: Key| {
+        let value = guarded(&path, "read", || tree.get(key.bytes()))?;
+        let value = value.ok_or_else(|| Fault::new(key, "it is missing"));
+        value.and_then(|value| unframe(key, &key.bytes(), &value)).map_err(|fault| fault.at(&path))
+    };
+    let found = schema(&get(Key::Schema)?).map_err(|fault| fault.at(&path))?;
+    if found != SCHEMA_VERSION {
+        return Err(StorageError::Schema { path, found, expected: SCHEMA_VERSION });
+    }
+    let state = decode_state(Key::State, get(Key::State)?).map_err(|fault| fault.at(&path))?;
+    let mut walk = Walk::new(state, tail_max);
     let mut records = tree.iter();
     while let Some((key, value)) = guarded(&path, "read", || records.next().transpose())? {
-        walk.record(&key, &value).map_err(|fault| check_schema_first(&tree, fault, &path))?;
+        walk.record(&key, &value).map_err(|fault| fault.at(&path))?;
     }
     walk.finish().map_err(|fault| fault.at(&path))
 }
 
-/// Records of a later schema need not make sense: then the schema is the fault to report.
-fn check_schema_first(tree: &sled::Tree, fault: Fault, path: &Path) -> StorageError {
-    match guarded(path, "read", || tree.get(Key::Schema.bytes())) {
-        Ok(Some(value)) => match schema_of(&value) {
-            Ok(SCHEMA_VERSION) | Err(_) => fault.at(path),
-            Ok(found) => StorageError::Schema { path: path.to_owned(), found, expected: SCHEMA_VERSION },
-        },
-        _ => fault.at(path),
-    }
-}
-
-fn schema_of(value: &[u8]) -> Result<u32, Fault> {
-    let body = unframe(Key::Schema, &Key::Schema.bytes(), value)?;
-    let bytes = body[..].try_into().map_err(|_| Fault::new(Key::Schema, "it is no number"))?;
+fn schema(body: &[u8]) -> Result<u32, Fault> {
+    let bytes = body.try_into().map_err(|_| Fault::new(Key::Schema, "it is no number"))?;
     Ok(u32::from_le_bytes(bytes))
 }
 
-/// What was seen on the way through the keys, which sort entries first, then the schema, then the state.
+/// What was seen on the way through the keys, against what the state record says.
 struct Walk {
+    state: State,
     tail_max: usize,
     first: Option<u64>,
     links: VecDeque<Link>,
     tail: VecDeque<Entry>,
+    leftovers: Vec<Vec<u8>>,
     /// What the first entry names as its predecessor's link.
     entered_by: u32,
     last_link: u32,
     /// The entry whose parts are being gathered.
     open: Option<Open>,
-    schema: bool,
-    state: Option<State>,
 }
 
 struct Open {
@@ -68,17 +68,17 @@ struct Open {
 }
 
 impl Walk {
-    fn new(tail_max: usize) -> Self {
+    fn new(state: State, tail_max: usize) -> Self {
         Self {
+            state,
             tail_max,
             first: None,
             links: VecDeque::new(),
             tail: VecDeque::new(),
+            leftovers: Vec::new(),
             entered_by: 0,
             last_link: 0,
             open: None,
-            schema: false,
-            state: None,
         }
     }
 
@@ -86,30 +86,24 @@ impl Walk {
         let Some(name) = Key::parse(key) else {
             return Err(Fault::new(format!("{key:02x?}"), "no record of this version has such a key"));
         };
-        let body = unframe(name, key, value)?;
         match name {
+            Key::Entry(index) | Key::Part(index, _)
+                if self.state.last.is_none_or(|last| last.index < index) =>
+            {
+                self.leftovers.push(key.to_vec());
+            }
             Key::Entry(index) => {
                 self.close()?;
-                self.open = Some(Open { index, body: body.into(), parts: 0 });
+                self.open = Some(Open { index, body: unframe(name, key, value)?.into(), parts: 0 });
             }
             Key::Part(index, part) => match &mut self.open {
                 Some(open) if open.index == index && open.parts + 1 == part => {
-                    open.body.extend_from_slice(&body);
+                    open.body.extend_from_slice(&unframe(name, key, value)?);
                     open.parts = part;
                 }
                 _ => return Err(Fault::new(name, "the part before it is missing")),
             },
-            Key::Schema => {
-                self.close()?;
-                if schema_of(value)? != SCHEMA_VERSION {
-                    return Err(Fault::new(name, "it is not known to this version"));
-                }
-                self.schema = true;
-            }
-            Key::State => {
-                self.close()?;
-                self.state = Some(decode_state(name, body)?);
-            }
+            Key::Schema | Key::State => {}
         }
         Ok(())
     }
@@ -142,16 +136,13 @@ impl Walk {
         Ok(())
     }
 
-    /// Compares what was found with what the state record says.
+    /// Compares what was found with what must be there.
     fn finish(mut self) -> Result<Loaded, Fault> {
         self.close()?;
-        if !self.schema {
-            return Err(Fault::new(Key::Schema, "it is missing"));
-        }
-        let state = self.state.ok_or_else(|| Fault::new(Key::State, "it is missing"))?;
+        let state = self.state;
         let found_last = self.tail.back().map(|entry| entry.log_id).or(state.purged);
         if found_last != state.last {
-            let shown = |id: Option<crate::LogId>| id.map_or("nothing".to_owned(), |id| id.to_string());
+            let shown = |id: Option<LogId>| id.map_or("nothing".to_owned(), |id| id.to_string());
             let reason =
                 format!("the log ends at {}, but must end at {}", shown(found_last), shown(state.last));
             return Err(Fault::new(Key::State, reason));
@@ -169,7 +160,7 @@ impl Walk {
             }
         }
         let first = self.first.unwrap_or(0);
-        Ok(Loaded { state, first, links: self.links, tail: self.tail })
+        Ok(Loaded { state, first, links: self.links, tail: self.tail, leftovers: self.leftovers })
     }
 }
 

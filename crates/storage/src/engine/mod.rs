@@ -2,15 +2,17 @@
 //!
 //! The problem, found in its source and by strace: `flush` ends in `sync_file_range`, which is no barrier; a segment
 //! is used again once sled believes its successor durable; values above 128 KiB go to files that are never synced;
-//! `snap.*.generating`, left behind by a kill, is taken for a snapshot at the next open. The idea: each batch is one
-//! atomic sled batch, followed by `flush` and by fdatasync on a descriptor of our own, and is kept well below a
-//! segment, so that nothing sled overwrites depends on something not yet durable; long entries are cut into parts;
-//! the leftovers are removed before sled sees them.
+//! `snap.*.generating`, left behind by a kill, is taken for a snapshot at the next open. The idea: each batch is
+//! followed by `flush` and by fdatasync on a descriptor of our own, and is kept well below a segment, so that nothing
+//! sled overwrites depends on something not yet durable; long entries are cut into parts; the leftovers are removed
+//! before sled sees them.
 //!
 //! This module must not know threads or openraft's callbacks. It blocks.
 
 mod fetch;
 mod load;
+#[cfg(test)]
+mod power_loss;
 mod watermark;
 
 pub(crate) use fetch::{Missing, fetch};
@@ -25,6 +27,7 @@ use std::fs::{self, File};
 use std::io;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -37,6 +40,9 @@ const REMOVAL_BYTES: usize = 32;
 
 /// Pages that sled keeps in memory. What is read often is in our own cache.
 const SLED_CACHE_BYTES: u64 = 8 << 20;
+
+/// How long a flush may take before another one looks whether it still waits for something.
+const FLUSH_PATIENCE: Duration = Duration::from_secs(2);
 
 /// sled's file locks outlive the last handle by the time its garbage collection takes.
 const REOPEN_PATIENCE: Duration = Duration::from_secs(5);
@@ -52,6 +58,9 @@ pub(crate) struct Link {
     pub(crate) parts: u16,
 }
 
+/// A key, and its value unless it is removed.
+type Write = (Vec<u8>, Option<Vec<u8>>);
+
 /// The open log on disk. Changes gather in a batch until [`Engine::commit`].
 pub(crate) struct Engine {
     db: sled::Db,
@@ -63,8 +72,10 @@ pub(crate) struct Engine {
     /// Those of the entries that the log holds, `first` on.
     links: VecDeque<Link>,
     first: u64,
-    batch: sled::Batch,
+    batch: Vec<Write>,
     batch_bytes: usize,
+    /// A crash may leave no part of the batch behind: it removes something.
+    atomic: bool,
     voted: bool,
 }
 
@@ -80,8 +91,9 @@ impl Engine {
         let data = File::open(&path).context(&path, "open the file")?;
         // sled writes a new snapshot of its page table when it opens, and syncs it but not its name.
         sync_dir(dir)?;
-        Ok(Self {
-            tree: tree(&db, &path)?,
+        let tree = tree(&db, &path)?;
+        let mut engine = Self {
+            tree,
             db,
             data,
             path,
@@ -89,10 +101,17 @@ impl Engine {
             state: loaded.state.clone(),
             links: loaded.links.clone(),
             first: loaded.first,
-            batch: sled::Batch::default(),
+            batch: Vec::new(),
             batch_bytes: 0,
+            atomic: false,
             voted: false,
-        })
+        };
+        if !loaded.leftovers.is_empty() {
+            engine.atomic = true;
+            engine.batch.extend(loaded.leftovers.iter().map(|key| (key.clone(), None)));
+            engine.commit()?;
+        }
+        Ok(engine)
     }
 
     /// For reads beside the writer.
@@ -182,15 +201,25 @@ impl Engine {
 
     /// Writes the batch. When this returns `Ok`, it survives the loss of power.
     pub(crate) fn commit(&mut self) -> Result<(), StorageError> {
+        self.write_batch()?;
+        self.data.sync_data().context(&self.path, "sync the file")?;
+        self.watermark.raise(self.state.batch)?;
+        if std::mem::take(&mut self.voted) { self.watermark.sync() } else { Ok(()) }
+    }
+
+    /// Hands the batch to the operating system; it survives the death of the process.
+    fn write_batch(&mut self) -> Result<(), StorageError> {
         self.state.batch += 1;
         let state = encode_state(&self.state);
         self.put(Key::State, &state);
         let batch = std::mem::take(&mut self.batch);
         self.batch_bytes = 0;
-        guarded(&self.path, "write", || self.tree.apply_batch(batch).and_then(|()| self.db.flush()))?;
-        self.data.sync_data().context(&self.path, "sync the file")?;
-        self.watermark.raise(self.state.batch)?;
-        if std::mem::take(&mut self.voted) { self.watermark.sync() } else { Ok(()) }
+        let atomic = std::mem::take(&mut self.atomic);
+        guarded(&self.path, "write", || {
+            write(&self.tree, batch, atomic)?;
+            if atomic { flush_watched(&self.db) } else { self.db.flush() }
+        })?;
+        Ok(())
     }
 
     /// Whether the watermark waits for a sync.
@@ -207,15 +236,50 @@ impl Engine {
         let key = key.bytes();
         let value = frame(&key, body);
         self.batch_bytes += key.len() + value.len();
-        self.batch.insert(key, value);
+        self.batch.push((key, Some(value)));
     }
 
     fn remove(&mut self, index: u64, parts: u16) {
-        self.batch.remove(Key::Entry(index).bytes());
-        for part in 1..=parts {
-            self.batch.remove(Key::Part(index, part).bytes());
-        }
+        self.batch.push((Key::Entry(index).bytes(), None));
+        self.batch.extend((1..=parts).map(|part| (Key::Part(index, part).bytes(), None)));
         self.batch_bytes += REMOVAL_BYTES * (1 + parts as usize);
+        self.atomic = true;
+    }
+}
+
+/// Hands a batch to sled. Atomicity costs a disk write more, and appending does not need it: sled recovers a prefix of
+/// what it was given, the state record comes last, and entries beyond what it says are dropped.
+fn write(tree: &sled::Tree, batch: Vec<Write>, atomic: bool) -> sled::Result<()> {
+    if !atomic {
+        for (key, value) in batch {
+            match value {
+                Some(value) => tree.insert(key, value)?,
+                None => tree.remove(key)?,
+            };
+        }
+        return Ok(());
+    }
+    let mut whole = sled::Batch::default();
+    for (key, value) in batch {
+        match value {
+            Some(value) => whole.insert(key, value),
+            None => whole.remove(key),
+        }
+    }
+    tree.apply_batch(whole)
+}
+
+/// Flushes after an atomic batch. sled wakes nobody when the write that seals one fails, so a flush that began before
+/// would wait for ever; one that begins after sees the failure.
+fn flush_watched(db: &sled::Db) -> sled::Result<usize> {
+    let (tell, outcome) = mpsc::channel();
+    loop {
+        let (db, tell) = (db.clone(), tell.clone());
+        // Nobody listens to the others once one has answered.
+        thread::Builder::new().name("log-flush".to_owned()).spawn(move || drop(tell.send(db.flush())))?;
+        if let Ok(outcome) = outcome.recv_timeout(FLUSH_PATIENCE) {
+            return outcome;
+        }
     }
 }
 
@@ -223,16 +287,18 @@ impl Engine {
 pub(crate) fn create(dir: &Path) -> Result<(), StorageError> {
     let db = open_sled(dir)?;
     let path = data_file(dir);
-    let mut batch = sled::Batch::default();
-    for (key, body) in
-        [(Key::Schema, SCHEMA_VERSION.to_le_bytes().to_vec()), (Key::State, encode_state(&State::default()))]
-    {
+    let records =
+        [(Key::Schema, SCHEMA_VERSION.to_le_bytes().to_vec()), (Key::State, encode_state(&State::default()))];
+    let batch = records.into_iter().map(|(key, body)| {
         let key = key.bytes();
         let value = frame(&key, &body);
-        batch.insert(key, value);
-    }
+        (key, Some(value))
+    });
     let tree = tree(&db, &path)?;
-    guarded(&path, "write", || tree.apply_batch(batch).and_then(|()| db.flush()))?;
+    guarded(&path, "write", || {
+        write(&tree, batch.collect(), true)?;
+        db.flush()
+    })?;
     Ok(())
 }
 
@@ -291,6 +357,9 @@ fn guarded<T>(
     match panic::catch_unwind(AssertUnwindSafe(call)) {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(sled::Error::Io(source))) => Err(source).context(path, doing),
+        Ok(Err(sled::Error::Corruption { .. })) => {
+            Err(Fault::new("database", "sled reads damaged data").at(path))
+        }
         Ok(Err(error)) => Err(Fault::new("database", error).at(path)),
         Err(panic) => Err(Fault::new("database", panic_text(&*panic)).at(path)),
     }

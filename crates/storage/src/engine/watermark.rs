@@ -21,7 +21,7 @@ use std::time::Duration;
 /// Two slots are written in turn, each in a block of its own, so that a torn write spoils one of them only.
 const SLOT_BYTES: u64 = 512;
 const RECORD_BYTES: usize = 13;
-const KEY: &[u8] = b"watermark";
+const NAME: &str = "watermark";
 
 #[derive(Debug)]
 pub(crate) struct Watermark {
@@ -38,7 +38,7 @@ impl Watermark {
     pub(crate) fn create(path: &Path) -> Result<(), StorageError> {
         let file = File::create_new(path).context(path, "create the file")?;
         for slot in [0, SLOT_BYTES] {
-            let record = frame(KEY, &0_u64.to_le_bytes());
+            let record = frame(NAME.as_bytes(), &0_u64.to_le_bytes());
             file.write_all_at(&record, slot).context(path, "write the file")?;
         }
         Ok(())
@@ -46,9 +46,11 @@ impl Watermark {
 
     /// Opens the file.
     pub(crate) fn open(path: &Path) -> Result<Self, StorageError> {
-        let mut options = OpenOptions::new();
-        let file = options.read(true).write(true).open(path).context(path, "open the file")?;
-        Ok(Self { file, path: path.to_owned(), dirty: false })
+        match OpenOptions::new().read(true).write(true).open(path) {
+            Ok(file) => Ok(Self { file, path: path.to_owned(), dirty: false }),
+            Err(e) if e.kind() == ErrorKind::NotFound => Err(Fault::new(NAME, "it is missing").at(path)),
+            Err(e) => Err(e).context(path, "open the file"),
+        }
     }
 
     /// The last acknowledged batch.
@@ -65,12 +67,12 @@ impl Watermark {
         let mut record = [0; RECORD_BYTES];
         match self.file.read_exact_at(&mut record, at) {
             Err(e) if e.kind() == ErrorKind::UnexpectedEof => {
-                return Ok(Err(Fault::new("watermark", "the file is too short")));
+                return Ok(Err(Fault::new(NAME, "the file is too short")));
             }
             read => read.context(&self.path, "read the file")?,
         }
-        let number = unframe("watermark", KEY, &record).and_then(|body| {
-            let bytes = body[..].try_into().map_err(|_| Fault::new("watermark", "it is no number"))?;
+        let number = unframe(NAME, NAME.as_bytes(), &record).and_then(|body| {
+            let bytes = body[..].try_into().map_err(|_| Fault::new(NAME, "it is no number"))?;
             Ok(u64::from_le_bytes(bytes))
         });
         Ok(number)
@@ -78,7 +80,7 @@ impl Watermark {
 
     /// Says that `batch` is durable.
     pub(crate) fn raise(&mut self, batch: u64) -> Result<(), StorageError> {
-        let record = frame(KEY, &batch.to_le_bytes());
+        let record = frame(NAME.as_bytes(), &batch.to_le_bytes());
         self.file.write_all_at(&record, batch % 2 * SLOT_BYTES).context(&self.path, "write the file")?;
         self.dirty = true;
         Ok(())
