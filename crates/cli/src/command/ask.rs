@@ -1,0 +1,67 @@
+//! Asking the cluster: the client of one command, and what its errors mean for the exit code.
+
+use crate::args::Global;
+use crate::exit::{Exit, Failure};
+use crate::screen::Screen;
+use primacy_client::{Client, ClientError};
+use primacy_wire::{WireError, v1};
+use std::time::Duration;
+
+/// The client of one command, and where its answer goes.
+pub(crate) struct Ask {
+    pub(crate) client: Client,
+    pub(crate) screen: Screen,
+    /// How long the command may wait for an answer.
+    pub(crate) timeout: Duration,
+}
+
+impl Ask {
+    /// Connects to nobody yet.
+    pub(crate) fn new(global: &Global, screen: Screen) -> Result<Self, Failure> {
+        let client = Client::builder(global.endpoints.clone())
+            .deadline(global.timeout)
+            .build()
+            .map_err(|error| failure_of(&error))?;
+        Ok(Ask { client, screen, timeout: global.timeout })
+    }
+
+    /// A part of an answer in words of ours.
+    pub(crate) fn understood<T>(&self, converted: Result<T, WireError>) -> Result<T, Failure> {
+        converted.map_err(|error| {
+            Failure::failed(format!("the answer has a part that this version does not understand: {error}"))
+                .remedy(format!("use the version of the nodes; this is {}", env!("CARGO_PKG_VERSION")))
+        })
+    }
+
+    /// The site of the primary, if somebody knows it.
+    pub(crate) async fn site_of_primary(&self, group: &str) -> Option<String> {
+        let primary = self.client.get_primary(group, v1::Consistency::Linearizable).await;
+        primary.ok().and_then(|primary| primary.site)
+    }
+}
+
+/// What an error of the client means for whoever runs the command.
+pub(crate) fn failure_of(error: &ClientError) -> Failure {
+    let message = error.to_string();
+    match error {
+        ClientError::Refused { rule, message } => Failure::refused(rule, message),
+        ClientError::Invalid { field, reason, remedy } => {
+            Failure::usage(format!("{field}: {reason}")).remedy(remedy)
+        }
+        ClientError::NotFound { .. } => Failure::usage(message).remedy("primacy groups lists what there is"),
+        ClientError::NoLeader { .. } | ClientError::Stale { .. } => Failure::new(Exit::NoLeader, message)
+            .remedy(
+                "a majority of the nodes must run and see each other; primacy cluster status tells who does",
+            ),
+        ClientError::Unreachable { .. } => Failure::new(Exit::NoLeader, message).remedy(
+            "is a node running there? name others with --endpoints HOST:PORT,... or PRIMACY_ENDPOINTS",
+        ),
+        ClientError::TimedOut { outcome_unknown: true, .. } => Failure::new(Exit::Unknown, message)
+            .remedy("it may have happened or may yet happen; primacy status shows what is"),
+        ClientError::TimedOut { outcome_unknown: false, .. } => Failure::new(Exit::NoLeader, message)
+            .remedy("nothing was changed; wait longer with --timeout, or ask other nodes with --endpoints"),
+        ClientError::Compacted { .. } => Failure::failed(message)
+            .remedy("take the revision of primacy groups -o json, and watch from there"),
+        ClientError::Other(_) => Failure::failed(message),
+    }
+}

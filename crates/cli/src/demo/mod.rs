@@ -1,0 +1,50 @@
+//! The demo: three sites on this machine, real servers, load, faults, and a report that is counted, not believed.
+//!
+//! The problem: "never two writers" and "nothing lost" are claims until somebody kills a primary under load and
+//! counts. The idea: the deployment and the ledger of the testbed, one fault after the other, and a verdict that
+//! follows from the ledger alone. Everything that was started ends with the value that owns it, on every path.
+//!
+//! This module must not know how Primacy decides: it asks through the SDK like any client.
+
+mod locate;
+mod story;
+mod timeline;
+mod verdict;
+
+use crate::exit::Failure;
+use crate::screen::Screen;
+use timeline::Timeline;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Runs the demo and prints its report; fails when something was lost or two wrote.
+pub(crate) async fn run(screen: Screen) -> Result<(), Failure> {
+    let interrupted = interrupted()?;
+    let timeline = Timeline::new(screen);
+    // Dropping the story, finished or not, ends every process and removes every file that it started.
+    let rows = tokio::select! {
+        told = story::tell(&timeline) => told,
+        () = interrupted => return Err(Failure::failed("interrupted: everything that was started has ended")),
+    };
+    timeline.end();
+    let rows = rows.map_err(|error| Failure::failed(format!("the demo cannot go on: {error:#}")))?;
+    let problems = verdict::problems(&rows);
+    if screen.json() {
+        screen.object(&verdict::Report::new(&rows, &problems))?;
+    } else {
+        screen.write(&verdict::text(&rows, &problems, screen))?;
+    }
+    if problems.is_empty() { Ok(()) } else { Err(Failure::failed(problems.join("\n  "))) }
+}
+
+/// Ends at the first SIGINT or SIGTERM.
+fn interrupted() -> Result<impl Future<Output = ()>, Failure> {
+    let listen =
+        |kind| signal(kind).map_err(|error| Failure::failed(format!("cannot listen for signals: {error}")));
+    let (mut interrupt, mut terminate) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => (),
+            _ = terminate.recv() => (),
+        }
+    })
+}

@@ -1,0 +1,439 @@
+//! How everything is: nodes, leader, groups, and the members of a group with what speaks for and against each.
+
+use super::cluster::ClusterReport;
+use super::group::GroupReport;
+use super::transition::TransitionReport;
+use super::{Stamp, ms, word};
+use crate::screen::Screen;
+use crate::screen::table::{Table, Tone, left, right, wrapped};
+use crate::screen::units::{ago, bytes, count, millis};
+use primacy_core::{Evidence, Transition};
+use primacy_wire::{WireError, v1};
+use serde::Serialize;
+
+/// A member as the leader sees it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct MemberReport {
+    pub(crate) member: String,
+    pub(crate) site: String,
+    pub(crate) address: String,
+    /// `primary` or `standby`.
+    pub(crate) role: String,
+    /// Higher is preferred; 0 is never promoted.
+    pub(crate) priority: u32,
+    /// `up`, `suspected`, `silent`, `dead`, ...
+    pub(crate) health: String,
+    /// The sites whose nodes get an answer from it.
+    pub(crate) reachable_from: Vec<String>,
+    pub(crate) offset_bytes: Option<u64>,
+    pub(crate) lag_bytes: Option<u64>,
+    /// Whether its replication link is up; none for a primary.
+    pub(crate) link_up: Option<bool>,
+    /// Whether it refuses writes of clients: the fence.
+    pub(crate) shut: Option<bool>,
+    pub(crate) rtt_ms: Option<f64>,
+    pub(crate) version: Option<String>,
+    /// Whether it could be promoted, and why not.
+    pub(crate) eligible: bool,
+    pub(crate) why_not: Option<String>,
+    pub(crate) evidence: Vec<String>,
+}
+
+/// Automatic action is stopped.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct PausedReport {
+    pub(crate) by: String,
+    pub(crate) reason: Option<String>,
+    pub(crate) at: Stamp,
+}
+
+/// Somebody is needed.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct BlockedReport {
+    pub(crate) code: String,
+    pub(crate) reason: String,
+    pub(crate) remedy: String,
+    pub(crate) since: Stamp,
+}
+
+/// A group with its members.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct GroupStatusReport {
+    #[serde(flatten)]
+    pub(crate) group: GroupReport,
+    pub(crate) members: Vec<MemberReport>,
+    /// The transition under way.
+    pub(crate) transition: Option<TransitionReport>,
+    pub(crate) paused: Option<PausedReport>,
+    pub(crate) blocked: Option<BlockedReport>,
+    /// What else is worth knowing: weaker settings, missing sites.
+    pub(crate) notes: Vec<String>,
+}
+
+/// `status -o json`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct StatusReport {
+    #[serde(flatten)]
+    pub(crate) cluster: ClusterReport,
+    pub(crate) groups: Vec<GroupStatusReport>,
+}
+
+impl StatusReport {
+    /// All groups, a line each; the members too when one group was asked for.
+    pub(crate) fn text(&self, now_us: u64, with_members: bool, screen: Screen) -> String {
+        let mut text = self.cluster.headline(screen) + "\n";
+        text += &self.cluster.troubles(screen);
+        text.push('\n');
+        if self.groups.is_empty() {
+            return text + "no groups yet; primacy apply -f groups.toml creates them\n";
+        }
+        text += &screen.text(&self.groups_table(now_us));
+        if with_members {
+            for group in &self.groups {
+                text.push('\n');
+                text += &screen.text(&group.members_table());
+                text += &group.remarks(now_us);
+            }
+        }
+        text
+    }
+
+    /// What has changed when this has: states, not numbers that move all the time.
+    pub(crate) fn essence(&self) -> String {
+        let mut text = format!("{:?}", self.cluster.leader);
+        for node in &self.cluster.nodes {
+            text += &format!(" n{}:{}:{}", node.id, node.voter, node.reachable);
+        }
+        for GroupStatusReport { group, members, paused, notes, .. } in &self.groups {
+            text += &format!(
+                "\n{} {} {} {} {} {paused:?} {notes:?}",
+                group.group,
+                group.state,
+                group.primary_words(),
+                group.epoch_words(),
+                group.standbys_words()
+            );
+            for member in members {
+                text += &format!(
+                    " {}:{}:{}:{:?}:{:?}:{:?}",
+                    member.member,
+                    member.role,
+                    member.health,
+                    member.reachable_from,
+                    member.link_up,
+                    member.shut
+                );
+            }
+        }
+        text
+    }
+
+    fn groups_table(&self, now_us: u64) -> Table {
+        let columns = [
+            left("GROUP"),
+            left("KIND"),
+            left("PRIMARY"),
+            right("EPOCH"),
+            left("STATE"),
+            left("STANDBYS"),
+            right("LAG"),
+            left("LAST CHANGE"),
+        ];
+        let mut table = Table::new(columns);
+        for GroupStatusReport { group, members, .. } in &self.groups {
+            table.row([
+                (group.group.clone(), Tone::Plain),
+                (group.kind.clone(), Tone::Plain),
+                (group.primary_words(), Tone::Plain),
+                (group.epoch_words(), Tone::Plain),
+                group.state_cell(),
+                (group.standbys_words(), Tone::Plain),
+                (lag_words(members), Tone::Plain),
+                (group.last_words(now_us), Tone::Plain),
+            ]);
+        }
+        table
+    }
+}
+
+/// The lag of the standby that is furthest behind.
+fn lag_words(members: &[MemberReport]) -> String {
+    let standbys = members.iter().filter(|member| member.role == "standby");
+    standbys.filter_map(|member| member.lag_bytes).max().map_or_else(|| "-".to_owned(), bytes)
+}
+
+impl GroupStatusReport {
+    fn members_table(&self) -> Table {
+        let columns = [
+            left("MEMBER"),
+            left("SITE"),
+            left("ADDRESS"),
+            left("ROLE"),
+            left("HEALTH"),
+            left("SEEN FROM"),
+            right("OFFSET"),
+            right("LAG"),
+            left("FENCE"),
+            right("RTT"),
+            left("REMARK"),
+        ];
+        let mut table = Table::new(columns);
+        for member in &self.members {
+            table.row(member.cells());
+        }
+        table
+    }
+
+    /// What is under way, who paused it, and the notes: whatever does not belong to one member.
+    fn remarks(&self, now_us: u64) -> String {
+        let under_way = self.transition.iter().map(|transition| {
+            let phases: Vec<&str> = transition.phases.iter().map(|phase| phase.name.as_str()).collect();
+            let passed = if phases.is_empty() {
+                "no phase passed yet".to_owned()
+            } else {
+                phases.join(", ") + " passed"
+            };
+            let started = ago(now_us, transition.started_at.0);
+            format!(
+                "transition to {} under way ({}), started {started}: {passed}",
+                transition.to, transition.cause
+            )
+        });
+        let blocked = self
+            .blocked
+            .iter()
+            .map(|blocked| format!("blocked since {} ({}): {}", blocked.since, blocked.code, blocked.reason));
+        let paused = self.paused.iter().map(|paused| {
+            let why = paused.reason.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+            format!("paused by {} {}{why}", paused.by, ago(now_us, paused.at.0))
+        });
+        let notes = self.notes.iter().map(|note| format!("note: {note}"));
+        let lines: Vec<String> = under_way.chain(blocked).chain(paused).chain(notes).collect();
+        if lines.is_empty() { String::new() } else { format!("\n{}\n", lines.join("\n")) }
+    }
+}
+
+impl MemberReport {
+    fn cells(&self) -> Vec<(String, Tone)> {
+        let plain = |text: Option<String>| (text.unwrap_or_else(|| "-".to_owned()), Tone::Plain);
+        let seen =
+            if self.reachable_from.is_empty() { "nowhere".to_owned() } else { self.reachable_from.join(" ") };
+        vec![
+            (self.member.clone(), Tone::Plain),
+            (self.site.clone(), Tone::Plain),
+            (self.address.clone(), Tone::Plain),
+            (self.role.clone(), Tone::Plain),
+            (self.health.clone(), health_tone(&self.health)),
+            (seen, Tone::Plain),
+            plain(self.offset_bytes.map(count)),
+            plain(self.lag_bytes.filter(|_| self.role == "standby").map(bytes)),
+            plain(self.shut.map(|shut| if shut { "shut" } else { "open" }.to_owned())),
+            plain(self.rtt_ms.map(millis)),
+            (self.remark(), Tone::Plain),
+        ]
+    }
+
+    /// Why it is not what it should be; nothing when it is.
+    fn remark(&self) -> String {
+        let mut remarks: Vec<String> = Vec::new();
+        if self.role == "standby" && self.link_up == Some(false) {
+            remarks.push("replication link down".to_owned());
+        }
+        if !self.eligible && self.role == "standby" {
+            remarks.extend(self.why_not.clone());
+        }
+        if self.health != "up" {
+            remarks.extend(self.evidence.iter().cloned());
+        }
+        remarks.dedup();
+        remarks.iter().map(|remark| wrapped(remark, 50)).collect::<Vec<_>>().join("\n")
+    }
+}
+
+impl TryFrom<v1::MemberStatus> for MemberReport {
+    type Error = WireError;
+
+    fn try_from(status: v1::MemberStatus) -> Result<Self, WireError> {
+        let evidence =
+            status.evidence.into_iter().map(|evidence| Ok(Evidence::try_from(evidence)?.to_string()));
+        Ok(MemberReport {
+            role: word(v1::Role::try_from(status.role).ok().map(|role| role.as_str_name()), "ROLE_"),
+            evidence: evidence.collect::<Result<_, WireError>>()?,
+            member: status.name,
+            site: status.site,
+            address: status.address,
+            priority: status.priority,
+            health: status.health,
+            reachable_from: status.reachable_from,
+            offset_bytes: status.offset_bytes,
+            lag_bytes: status.lag_bytes,
+            link_up: status.link_up,
+            shut: status.shut,
+            rtt_ms: status.rtt_us.map(ms),
+            version: status.version,
+            eligible: status.eligible,
+            why_not: status.why_not,
+        })
+    }
+}
+
+impl TryFrom<v1::GroupStatus> for GroupStatusReport {
+    type Error = WireError;
+
+    fn try_from(status: v1::GroupStatus) -> Result<Self, WireError> {
+        let summary = status.summary.ok_or_else(|| WireError::missing("summary"))?;
+        let transition = status.transition.map(Transition::try_from).transpose()?;
+        Ok(GroupStatusReport {
+            group: summary.try_into()?,
+            members: status.members.into_iter().map(MemberReport::try_from).collect::<Result<_, _>>()?,
+            transition: transition.as_ref().map(TransitionReport::from),
+            paused: status.paused.map(|paused| PausedReport {
+                by: paused.by,
+                reason: paused.reason,
+                at: Stamp(paused.at_us),
+            }),
+            blocked: status.blocked.map(|blocked| BlockedReport {
+                code: blocked.code,
+                reason: blocked.reason,
+                remedy: blocked.remedy,
+                since: Stamp(blocked.since_us),
+            }),
+            notes: status.notes,
+        })
+    }
+}
+
+impl TryFrom<v1::StatusResponse> for StatusReport {
+    type Error = WireError;
+
+    fn try_from(status: v1::StatusResponse) -> Result<Self, WireError> {
+        let cluster = status.cluster.ok_or_else(|| WireError::missing("cluster"))?;
+        let groups = status.groups.into_iter().map(GroupStatusReport::try_from).collect::<Result<_, _>>()?;
+        Ok(StatusReport { cluster: cluster.into(), groups })
+    }
+}
+
+fn health_tone(health: &str) -> Tone {
+    match health {
+        "up" => Tone::Good,
+        "unseen" | "suspected" => Tone::Busy,
+        _ => Tone::Bad,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::super::primary::tests::PLAIN;
+    use super::super::transition::tests::NOW_US;
+    use super::super::{cluster, group};
+    use super::*;
+    use expect_test::expect;
+
+    fn member(name: &str, site: &str) -> MemberReport {
+        let primary = name == "east-a";
+        MemberReport {
+            member: name.into(),
+            site: site.into(),
+            address: "10.0.0.1:6379".into(),
+            role: if primary { "primary" } else { "standby" }.into(),
+            priority: 100,
+            health: "up".into(),
+            reachable_from: vec!["east".into(), "north".into(), "west".into()],
+            offset_bytes: Some(88_231_904),
+            lag_bytes: Some(0),
+            link_up: (!primary).then_some(true),
+            shut: Some(!primary),
+            rtt_ms: Some(0.21),
+            version: Some("7.0.15".into()),
+            eligible: !primary,
+            why_not: primary.then(|| "it is the primary".into()),
+            evidence: Vec::new(),
+        }
+    }
+
+    fn dead() -> MemberReport {
+        MemberReport {
+            health: "dead".into(),
+            reachable_from: Vec::new(),
+            offset_bytes: None,
+            lag_bytes: None,
+            link_up: Some(false),
+            shut: None,
+            rtt_ms: None,
+            eligible: false,
+            why_not: Some("it does not answer".into()),
+            evidence: vec!["n1 (east): west-a refuses connections".into()],
+            ..member("west-a", "west")
+        }
+    }
+
+    fn report() -> StatusReport {
+        let status = |group, members| GroupStatusReport {
+            group,
+            members,
+            transition: None,
+            paused: None,
+            blocked: None,
+            notes: Vec::new(),
+        };
+        let members = vec![member("east-a", "east"), member("north-a", "north"), dead()];
+        StatusReport {
+            cluster: cluster::tests::report(),
+            groups: vec![
+                status(group::tests::serving(), members),
+                status(group::tests::blocked(), Vec::new()),
+            ],
+        }
+    }
+
+    #[test]
+    fn the_overview_puts_the_remedy_next_to_the_problem() {
+        expect![[r#"
+            prod  3/4 nodes  leader n1 east  term 4  revision 57
+            n3 west (10.0.0.3:7101) unreachable for 12 s
+
+            GROUP     KIND   PRIMARY        EPOCH  STATE    STANDBYS  LAG  LAST CHANGE
+            features  redis  east-a (east)     42  serving  2/2       0 B  3m ago  death  61 ms  0 lost
+            sessions  redis  east-a (east)     42  blocked  0/2         -  failover would lose up to 3145728 bytes (budget 1 MiB)
+                                                                           bring the old primary back, or accept the loss: primacy
+                                                                           failover sessions --allow-data-loss
+        "#]]
+        .assert_eq(&report().text(NOW_US, false, PLAIN));
+    }
+
+    #[test]
+    fn one_group_is_shown_with_its_members() {
+        let mut report = report();
+        report.groups.truncate(1);
+        let reason = Some("kernel update".into());
+        report.groups[0].paused =
+            Some(PausedReport { by: "ann@ops1".into(), reason, at: Stamp(NOW_US - 5_000_000) });
+        report.groups[0].notes = vec!["fence = \"none\": two writers are possible".into()];
+        let text = report.text(NOW_US, true, PLAIN);
+        expect![[r#"
+            MEMBER   SITE   ADDRESS        ROLE     HEALTH  SEEN FROM            OFFSET  LAG  FENCE     RTT  REMARK
+            east-a   east   10.0.0.1:6379  primary  up      east north west  88,231,904    -  open   0.2 ms
+            north-a  north  10.0.0.1:6379  standby  up      east north west  88,231,904  0 B  shut   0.2 ms
+            west-a   west   10.0.0.1:6379  standby  dead    nowhere                   -    -  -           -  replication link down
+                                                                                                             it does not answer
+                                                                                                             n1 (east): west-a refuses connections
+
+            paused by ann@ops1 5s ago: kernel update
+            note: fence = "none": two writers are possible
+        "#]]
+        .assert_eq(text.split_once("0 lost\n\n").unwrap().1);
+    }
+
+    #[test]
+    fn json_has_the_members_always() {
+        let mut report = report();
+        report.cluster.nodes.clear();
+        report.groups.truncate(1);
+        report.groups[0].group.last_transition = None;
+        report.groups[0].group.primary = None;
+        report.groups[0].members.drain(1..);
+        expect![[r#"{"cluster":"prod","revision":57,"leader":{"id":1,"site":"east","address":"10.0.0.1:7101","term":4},"nodes":[],"groups":[{"group":"features","kind":"redis","primary":null,"state":"serving","reason":null,"remedy":null,"standbys_ready":2,"standbys_total":2,"last_transition":null,"members":[{"member":"east-a","site":"east","address":"10.0.0.1:6379","role":"primary","priority":100,"health":"up","reachable_from":["east","north","west"],"offset_bytes":88231904,"lag_bytes":0,"link_up":null,"shut":false,"rtt_ms":0.21,"version":"7.0.15","eligible":false,"why_not":"it is the primary","evidence":[]}],"transition":null,"paused":null,"blocked":null,"notes":[]}]}"#]]
+            .assert_eq(&serde_json::to_string(&report).unwrap());
+    }
+}
