@@ -13,6 +13,7 @@ use primacy_testbed::{
 };
 
 use crate::figure::{Figure, Goal, Peer, Samples};
+use crate::fleet::cluster_options;
 use crate::locate::SdkLocate;
 use crate::outage;
 use crate::plan::Plan;
@@ -27,7 +28,11 @@ const SETTLE_DEADLINE: Duration = Duration::from_mins(2);
 /// Measures the outage of both.
 pub(crate) async fn figures(binary: &Path, plan: &Plan) -> Result<Vec<Figure>> {
     progress!("failover: starting a deployment of primacy and one of Redis Sentinel");
-    let mut ours = Deployment::start_serving(DeploymentOptions::new(binary)).await?;
+    let mut ours = Deployment::start_serving(DeploymentOptions {
+        cluster: cluster_options(binary),
+        ..DeploymentOptions::new(binary)
+    })
+    .await?;
     let mut peer = SentinelDeployment::start().await?;
     let (mut ours_ms, mut peer_ms) = (Vec::new(), Vec::new());
     for round in 0..plan.failover_rounds {
@@ -153,7 +158,7 @@ mod tests {
         let mut sentinel = SentinelDeployment::start().await.unwrap();
         for round in 0..2 {
             let outage = sentinel.kill_primary(round).await.unwrap();
-            eprintln!("{outage:?}");
+            crate::progress!("{outage:?}");
             assert!(outage > DOWN_AFTER && outage < Duration::from_secs(10), "{outage:?}");
         }
     }

@@ -1,5 +1,6 @@
 //! A cluster that looks after many small groups, each with servers of its own.
 
+use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
@@ -7,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use primacy_testbed::{
-    Cluster, ClusterOptions, RedisGroup, RedisOptions, RedisServer, Workdir, ports, wait_for,
+    Cluster, ClusterOptions, Credentials, RedisGroup, RedisOptions, RedisServer, Workdir, ports, wait_for,
 };
 use primacy_wire::v1;
 use primacy_wire::v1::directory_client::DirectoryClient;
@@ -28,6 +29,12 @@ pub(crate) struct FleetOptions {
     pub(crate) group_settings: Vec<String>,
     /// Lines of each server's redis.conf after those that `primacy redis-conf` prints.
     pub(crate) redis_config: Vec<String>,
+}
+
+/// Three nodes at three sites that connect to Redis as the user whose rights `primacy redis-conf` prints.
+pub(crate) fn cluster_options(binary: &Path) -> ClusterOptions {
+    let (username, password) = ("primacy".to_owned(), "bench-secret".to_owned());
+    ClusterOptions { redis: Some(Credentials { username, password }), ..ClusterOptions::new(binary) }
 }
 
 /// Nodes and servers. Dropping it kills all and removes their data.
@@ -62,11 +69,13 @@ impl Fleet {
         std::fs::write(&file, groups_toml(&members, &options.group_settings))
             .with_context(|| format!("cannot write {}", file.display()))?;
         let starting = members.iter().map(|member| {
-            let (cluster, file, workdir, lines) = (&cluster, &file, &workdir, &options.redis_config);
+            let (cluster, cluster_options, file, workdir, lines) =
+                (&cluster, &options.cluster, &file, &workdir, &options.redis_config);
             async move {
                 let dir = workdir.path().join(format!("{}-{}", member.group, member.name()));
                 let mut redis = RedisOptions::new(format!("{}/{}", member.group, member.name()), dir);
                 redis.port = Some(member.port);
+                redis.credentials = cluster_options.redis.clone();
                 redis.config = printed_config(cluster, file, member).await?;
                 redis.config.extend(lines.iter().cloned());
                 RedisServer::start(redis).await
@@ -138,8 +147,20 @@ fn groups_toml(members: &[MemberPlan], settings: &[String]) -> String {
 }
 
 async fn printed_config(cluster: &Cluster, file: &Path, member: &MemberPlan) -> Result<Vec<String>> {
-    let args = ["redis-conf", "--group", &member.group, "--member", &member.name(), "-f"].map(Into::into);
-    let args: Vec<std::ffi::OsString> = args.into_iter().chain([file.as_os_str().to_owned()]).collect();
+    // Any node's file tells the users and their passwords.
+    let node = cluster.nodes().first().context("the cluster has no node")?.dir().join("node.toml");
+    let name = member.name();
+    let args: [&OsStr; 9] = [
+        "redis-conf".as_ref(),
+        "--group".as_ref(),
+        member.group.as_ref(),
+        "--member".as_ref(),
+        name.as_ref(),
+        "-f".as_ref(),
+        file.as_ref(),
+        "-c".as_ref(),
+        node.as_ref(),
+    ];
     let output = cluster.cli().run(args).await?.success()?;
     Ok(output.stdout.lines().map(str::to_owned).collect())
 }

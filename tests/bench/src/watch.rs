@@ -4,11 +4,10 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Result, anyhow};
-use primacy_testbed::ClusterOptions;
 use tokio::time::sleep;
 
 use crate::figure::{Figure, Goal, Samples};
-use crate::fleet::{Fleet, FleetOptions};
+use crate::fleet::{Fleet, FleetOptions, cluster_options};
 use crate::plan::{Plan, WatchPlan};
 use crate::{progress, usage};
 
@@ -27,7 +26,7 @@ pub(crate) async fn figures(binary: &Path, plan: &Plan) -> Result<Vec<Figure>> {
     let watch = plan.watch;
     progress!("watch: starting {} servers", watch.groups * watch.members);
     let fleet = Fleet::start(FleetOptions {
-        cluster: ClusterOptions::new(binary),
+        cluster: cluster_options(binary),
         groups: watch.groups,
         members: watch.members,
         group_settings: Vec::new(),

@@ -7,7 +7,6 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
-use primacy_testbed::ClusterOptions;
 use primacy_wire::v1::admin_client::AdminClient;
 use primacy_wire::v1::directory_client::DirectoryClient;
 use primacy_wire::v1::{
@@ -16,7 +15,7 @@ use primacy_wire::v1::{
 use tonic::transport::Channel;
 
 use super::{Client, ELECTION_MIN, HEARTBEAT, RaftCluster, endpoint};
-use crate::fleet::{Fleet, FleetOptions};
+use crate::fleet::{Fleet, FleetOptions, cluster_options};
 
 /// Few, because every node asks every server ten times a second meanwhile, which etcd has no counterpart for.
 const GROUPS: usize = 4;
@@ -28,7 +27,7 @@ pub(super) struct PrimacyCluster {
 
 impl PrimacyCluster {
     pub(super) async fn start(binary: &Path) -> Result<Self> {
-        let mut cluster = ClusterOptions::new(binary);
+        let mut cluster = cluster_options(binary);
         let election = format!("{}ms..{}ms", ELECTION_MIN.as_millis(), ELECTION_MIN.as_millis() * 2);
         cluster.timings = vec![
             ("heartbeat".to_owned(), format!("{}ms", HEARTBEAT.as_millis())),

@@ -10,13 +10,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use primacy_testbed::load::StaticLocate;
-use primacy_testbed::{Deployment, DeploymentOptions, Locate};
+use primacy_testbed::{Deployment, DeploymentOptions, Locate, RedisAddress};
 use primacy_wire::v1::admin_client::AdminClient;
 use primacy_wire::v1::transition_progress::News;
 use primacy_wire::v1::{SwitchoverRequest, TransitionOutcome};
 use tonic::transport::Channel;
 
 use crate::figure::{Figure, Goal, Peer, Samples};
+use crate::fleet::cluster_options;
 use crate::locate::SdkLocate;
 use crate::outage::{self, Outage};
 use crate::plan::Plan;
@@ -36,7 +37,11 @@ struct Tally {
 /// Measures the wait of writers with both kinds of clients.
 pub(crate) async fn figures(binary: &Path, plan: &Plan) -> Result<Vec<Figure>> {
     progress!("switchover: starting a deployment of primacy and a group without a coordinator");
-    let ours = Deployment::start_serving(DeploymentOptions::new(binary)).await?;
+    let ours = Deployment::start_serving(DeploymentOptions {
+        cluster: cluster_options(binary),
+        ..DeploymentOptions::new(binary)
+    })
+    .await?;
     let raw = RawDeployment::start(SETTLE_DEADLINE).await?;
     let (mut circle, mut sdk, mut peer) = (Tally::default(), Tally::default(), Tally::default());
     for round in 0..plan.switchover_rounds {
@@ -91,7 +96,7 @@ async fn switch_ours(
     let mut admin = AdminClient::connect(address).await?;
     let change = switchover(&mut admin, ours.group.name(), &next);
     let Outage { longest, ledger } = outage::measure(&primary, locate, key, change).await?;
-    let lost = ledger.lost(ours.group.member(&next)?.redis_address()).await?.count();
+    let lost = ledger.lost(&RedisAddress::new(ours.group.member(&next)?.address())).await?.count();
     Ok((longest, lost))
 }
 

@@ -123,7 +123,7 @@ mod tests {
         let raw = RawDeployment::start(Duration::from_secs(30)).await.unwrap();
         for round in 0..4 {
             let (wait, lost) = raw.switch_under_load(format!("raw-{round}")).await.unwrap();
-            eprintln!("{wait:?}");
+            crate::progress!("{wait:?}");
             assert_eq!(lost, 0);
         }
     }
