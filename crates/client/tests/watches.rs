@@ -64,7 +64,6 @@ async fn a_watch_from_now_begins_with_what_comes_next() {
     let mut watch = Box::pin(client.watch(vec![], None));
     let first = tokio::spawn(async move { next(&mut watch).await.unwrap().revision.0 });
     until("the watch stands", || node.watches() == 1).await;
-    // The node subscribes before it counts the watch; from here on nothing is missed.
     let after = world.commit_removal("after");
     assert_eq!(first.await.unwrap(), after);
 }

@@ -40,9 +40,10 @@ impl v1::directory_server::Directory for Service {
     type WatchStream = Watch;
 
     async fn watch(&self, request: Request<v1::WatchRequest>) -> Result<Response<Watch>, Status> {
-        self.behaviour.watches.fetch_add(1, Ordering::SeqCst);
         let mut log = self.world.log.subscribe();
         let from = request.get_ref().from_revision.unwrap_or_else(|| self.world.revision());
+        // Counted last: who sees the count knows that nothing is missed from here on.
+        self.behaviour.watches.fetch_add(1, Ordering::SeqCst);
         let oldest = self.world.compacted.load(Ordering::SeqCst);
         if from < oldest {
             return Err(Refusal::Compacted { oldest }.into());

@@ -158,10 +158,12 @@ impl Node {
         Self { id, address, behaviour, runtime: Some(runtime) }
     }
 
-    /// Ends it with all its connections.
+    /// Ends it with all its connections; returns when they are closed.
     pub(crate) fn kill(&mut self) {
         if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
+            // A runtime must not be waited for on a thread of another one.
+            let ending = std::thread::spawn(|| runtime.shutdown_timeout(Duration::from_secs(10)));
+            ending.join().unwrap();
         }
     }
 

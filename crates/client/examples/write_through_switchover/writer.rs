@@ -1,15 +1,6 @@
-//! Writes to a Redis group for a while, through whatever happens to its primary, and says how long the slowest write
-//! took. The caller of `Writer::write` sees latency and no error.
+//! A Redis connection that follows the primary of its group.
 //!
-//! ```text
-//! cargo run -p primacy-client --example write_through_switchover -- 127.0.0.1:7101,127.0.0.1:7111 features 10
-//! primacy switchover features        # meanwhile, in another terminal
-//! ```
-//!
-//! A write that was sent and not answered is sent again, so it must mean the same when it is done twice: a `SET` of a
-//! key of its own, here.
-
-#![allow(clippy::print_stdout, reason = "it is a program for people")]
+//! A write that was sent and not answered is sent again, so it must mean the same when it is done twice.
 
 use primacy_client::{Client, v1};
 use redis::aio::MultiplexedConnection;
@@ -25,7 +16,7 @@ const ANSWER_MAX: Duration = Duration::from_secs(1);
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
 /// Writes to the primary of a group, whoever that is.
-struct Writer {
+pub(crate) struct Writer {
     client: Client,
     group: String,
     /// The primary that was written to last, and the connection to it.
@@ -33,8 +24,21 @@ struct Writer {
 }
 
 impl Writer {
+    pub(crate) fn new(client: Client, group: String) -> Self {
+        Self { client, group, target: None }
+    }
+
+    /// Where the last write went.
+    pub(crate) fn address(&self) -> Option<&str> {
+        self.target.as_ref().and_then(|(primary, _)| primary.address.as_deref())
+    }
+
     /// Sends the command until a primary has done it, or `within` is over.
-    async fn write(&mut self, command: &Cmd, within: Duration) -> Result<(), Box<dyn Error>> {
+    pub(crate) async fn write(
+        &mut self,
+        command: &Cmd,
+        within: Duration,
+    ) -> Result<(), Box<dyn Error + Send + Sync>> {
         let deadline = Instant::now() + within;
         loop {
             let primary = self.client.primary(&self.group).await?;
@@ -78,36 +82,4 @@ async fn connect(primary: &v1::Primary) -> Result<MultiplexedConnection, RedisEr
 
 fn silent() -> RedisError {
     std::io::Error::from(std::io::ErrorKind::TimedOut).into()
-}
-
-#[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
-    let mut args = std::env::args().skip(1);
-    let (Some(endpoints), Some(group)) = (args.next(), args.next()) else {
-        return Err("usage: write_through_switchover HOST:PORT,... GROUP [SECONDS]".into());
-    };
-    let seconds = args.next().map_or(Ok(10), |s| s.parse())?;
-    let client = Client::connect(endpoints.split(',')).await?;
-    let mut writer = Writer { client, group: group.clone(), target: None };
-
-    let end = Instant::now() + Duration::from_secs(seconds);
-    let (mut count, mut slowest, mut last_address) = (0u64, Duration::ZERO, None);
-    while Instant::now() < end {
-        let begun = Instant::now();
-        let command = redis::cmd("SET").arg(format!("written:{}", count % 10_000)).arg(count).to_owned();
-        writer.write(&command, Duration::from_secs(30)).await?;
-        slowest = slowest.max(begun.elapsed());
-        count += 1;
-        let address = writer.target.as_ref().and_then(|(primary, _)| primary.address.clone());
-        if address != last_address {
-            println!(
-                "write {count} went to {} after {:.1?}",
-                address.as_deref().unwrap_or("-"),
-                begun.elapsed()
-            );
-            last_address = address;
-        }
-    }
-    println!("{count} writes to {group}, no error, the slowest took {slowest:.1?}");
-    Ok(())
 }
