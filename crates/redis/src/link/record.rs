@@ -4,6 +4,7 @@
 //! route are different news. The idea: wrap the stream below it. The library always has a read pending, so the end
 //! is seen here the moment the kernel knows it, also on an idle connection.
 
+use futures::future::BoxFuture;
 use primacy_core::view::LinkEnd;
 use std::io;
 use std::pin::Pin;
@@ -30,6 +31,12 @@ impl Ending {
         if self.end.set(end).is_ok() {
             self.told.notify_waiters();
         }
+    }
+
+    /// Waits for the end. To be kept: the prober waits for it all the time.
+    pub(crate) fn wait_owned(self: &Arc<Self>) -> BoxFuture<'static, LinkEnd> {
+        let ending = self.clone();
+        Box::pin(async move { ending.wait().await })
     }
 
     /// Waits for the end.

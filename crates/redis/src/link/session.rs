@@ -3,6 +3,7 @@
 use super::dial::{self, DialError};
 use super::record::Ending;
 use crate::Access;
+use futures::future::BoxFuture;
 use primacy_core::view::LinkEnd;
 use primacy_core::{Address, Moment};
 use primacy_runtime::Task;
@@ -89,8 +90,8 @@ impl Session {
     }
 
     /// Waits for the end.
-    pub(crate) async fn wait_end(&self) -> LinkEnd {
-        self.ending.wait().await
+    pub(crate) fn wait_end(&self) -> BoxFuture<'static, LinkEnd> {
+        self.ending.wait_owned()
     }
 
     /// Gives it up: what still lies in our buffers is not sent.
@@ -177,7 +178,7 @@ impl Quiet {
     }
 
     /// Waits for the end.
-    pub(crate) async fn wait_end(&self) -> LinkEnd {
-        self.ending.wait().await
+    pub(crate) fn wait_end(&self) -> BoxFuture<'static, LinkEnd> {
+        self.ending.wait_owned()
     }
 }

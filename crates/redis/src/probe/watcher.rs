@@ -9,7 +9,7 @@ use crate::link::{AskError, DialError, Quiet, Session};
 use futures::future::{BoxFuture, OptionFuture};
 use primacy_core::view::{ConnectFailure, LinkEnd, MemberStatus, Reach};
 use primacy_core::{GroupName, MemberName, Moment};
-use primacy_runtime::{Task, now, sleep_until};
+use primacy_runtime::{Sleep, Task, now, sleep_until};
 use redis::Value;
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,6 +52,24 @@ struct Down {
     detail: String,
 }
 
+/// What is waited for all the time. Each is kept until it comes: a new one for each turn of the loop would be most of
+/// the cost of a probe.
+struct Waits {
+    ended: Option<BoxFuture<'static, LinkEnd>>,
+    quiet_ended: Option<BoxFuture<'static, LinkEnd>>,
+    installed: BoxFuture<'static, ()>,
+    nudged: BoxFuture<'static, ()>,
+    woken: Option<(Moment, Sleep)>,
+}
+
+fn installed(link: Arc<Link>) -> BoxFuture<'static, ()> {
+    Box::pin(async move { link.wait_installed().await })
+}
+
+fn nudged(nudge: Arc<Notify>) -> BoxFuture<'static, ()> {
+    Box::pin(async move { nudge.notified().await })
+}
+
 pub(super) struct Watcher {
     link: Arc<Link>,
     group: GroupName,
@@ -59,6 +77,7 @@ pub(super) struct Watcher {
     every: Duration,
     sink: mpsc::Sender<Sighting>,
     nudge: Arc<Notify>,
+    waits: Waits,
 
     session: Option<Arc<Session>>,
     quiet: Option<Quiet>,
@@ -94,7 +113,9 @@ impl Watcher {
         nudge: Arc<Notify>,
     ) -> Self {
         let at = now();
+        let (installed, nudged) = (installed(link.clone()), nudged(nudge.clone()));
         Watcher {
+            waits: Waits { ended: None, quiet_ended: None, installed, nudged, woken: None },
             link,
             group,
             member,
@@ -141,10 +162,14 @@ impl Watcher {
 
     async fn next(&mut self) -> Event {
         let wake_at = self.wake_at();
-        let Self { link, session, quiet, process, question, dialing, nudge, sink, owed, .. } = self;
-        let ended: OptionFuture<_> = session.as_ref().map(|s| s.wait_end()).into();
-        let quiet_ended: OptionFuture<_> =
-            quiet.as_ref().filter(|q| q.ended().is_none()).map(Quiet::wait_end).into();
+        let Self { waits, process, question, dialing, sink, owed, .. } = self;
+        let woken = match waits.woken.take() {
+            Some((at, sleep)) if at == wake_at => sleep,
+            _ => sleep_until(wake_at),
+        };
+        let (_, woken) = waits.woken.insert((wake_at, woken));
+        let ended: OptionFuture<_> = waits.ended.as_mut().into();
+        let quiet_ended: OptionFuture<_> = waits.quiet_ended.as_mut().into();
         let watched: OptionFuture<_> = process.as_mut().and_then(|(_, task)| task.as_mut()).into();
         let dialed: OptionFuture<_> = dialing.as_mut().into();
         let answered: OptionFuture<_> = question.as_mut().map(|q| &mut q.answer).into();
@@ -164,9 +189,9 @@ impl Watcher {
                 (Ok(_), None) => Event::Delivered,
                 (Err(_), _) => Event::SinkClosed,
             },
-            () = link.wait_installed() => Event::Installed,
-            () = nudge.notified() => Event::Nudged,
-            () = sleep_until(wake_at) => Event::Woken,
+            () = &mut waits.installed => Event::Installed,
+            () = &mut waits.nudged => Event::Nudged,
+            () = woken => Event::Woken,
         }
     }
 
@@ -191,6 +216,7 @@ impl Watcher {
     }
 
     fn on_woken(&mut self) {
+        self.waits.woken = None;
         let at = now();
         if self.silence_at().is_some_and(|due| at >= due) {
             self.give_up_waiting(at);
@@ -223,6 +249,7 @@ impl Watcher {
 
     fn on_ended(&mut self, end: LinkEnd) {
         let at = now();
+        self.waits.ended = None;
         self.session = None;
         self.question = None;
         self.down.ended = Some(end);
@@ -240,6 +267,7 @@ impl Watcher {
     }
 
     fn on_quiet_ended(&mut self, end: LinkEnd) {
+        self.waits.quiet_ended = None;
         let waiting = matches!(self.down.ended, Some(LinkEnd::Reset | LinkEnd::Unanswered));
         if end == LinkEnd::Eof && !self.up && waiting {
             let at = now();
@@ -308,6 +336,7 @@ impl Watcher {
     }
 
     fn on_installed(&mut self) {
+        self.waits.installed = installed(self.link.clone());
         if let Some(session) = self.link.live() {
             self.adopt(session, now());
         }
@@ -317,6 +346,7 @@ impl Watcher {
         if self.session.as_ref().is_some_and(|held| Arc::ptr_eq(held, &session)) {
             return;
         }
+        self.waits.ended = Some(session.wait_end());
         self.session = Some(session);
         self.dial_at = None;
         self.dialing = None;
@@ -327,6 +357,7 @@ impl Watcher {
     }
 
     fn on_nudged(&mut self) {
+        self.waits.nudged = nudged(self.nudge.clone());
         match self.question {
             Some(_) => self.again = true,
             None => self.ask(now()),
@@ -392,7 +423,9 @@ impl Watcher {
     fn watch_end(&mut self, at: Moment) {
         let open = self.quiet.as_ref().is_some_and(|q| q.ended().is_none());
         if !open && (self.quiet.is_none() || at >= self.quiet_since.after(QUIET_AGAIN)) {
-            self.quiet = Some(self.link.open_quiet(DIAL_WITHIN));
+            let quiet = self.link.open_quiet(DIAL_WITHIN);
+            self.waits.quiet_ended = Some(quiet.wait_end());
+            self.quiet = Some(quiet);
             self.quiet_since = at;
         }
     }
