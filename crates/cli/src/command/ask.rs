@@ -65,3 +65,31 @@ pub(crate) fn failure_of(error: &ClientError) -> Failure {
         ClientError::Other(_) => Failure::failed(message),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_of_the_client_has_an_exit_code_and_a_remedy() {
+        let text = || "something".to_owned();
+        let timed_out = |outcome_unknown| ClientError::TimedOut { outcome_unknown, detail: text() };
+        let invalid = ClientError::Invalid { field: text(), reason: text(), remedy: text() };
+        for (error, code) in [
+            (ClientError::Other(tonic::Status::internal("no")), 1),
+            (ClientError::Compacted { oldest: 5 }, 1),
+            (invalid, 2),
+            (ClientError::NotFound { code: text(), message: text() }, 2),
+            (ClientError::Refused { rule: text(), message: text() }, 3),
+            (ClientError::NoLeader { detail: text() }, 4),
+            (ClientError::Stale { age_ms: 1, bound_ms: 1 }, 4),
+            (ClientError::Unreachable { detail: text() }, 4),
+            (timed_out(false), 4),
+            (timed_out(true), 5),
+        ] {
+            let failure = failure_of(&error);
+            assert_eq!(failure.exit.code(), code, "{error}");
+            assert!(failure.remedy.is_some() || matches!(code, 1 | 3), "{error}");
+        }
+    }
+}

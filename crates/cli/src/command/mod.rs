@@ -27,6 +27,7 @@ use crate::exit::{Exit, Failure};
 use crate::logging;
 use crate::screen::Screen;
 use clap::Args;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -88,10 +89,23 @@ fn in_runtime(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Fai
 /// Who asks: `$USER@hostname`.
 fn requested_by() -> String {
     let set = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
-    let user = set("USER").or_else(|| set("LOGNAME")).unwrap_or_else(|| "unknown".to_owned());
+    let user = set("USER").or_else(|| set("LOGNAME")).unwrap_or_else(owner_of_this_process);
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").ok().map(|name| name.trim().to_owned());
     let host = host.or_else(|| set("HOSTNAME")).unwrap_or_else(|| "localhost".to_owned());
     format!("{user}@{host}")
+}
+
+/// Where the environment names nobody, as in a container.
+fn owner_of_this_process() -> String {
+    let Ok(process) = std::fs::metadata("/proc/self") else { return "unknown".to_owned() };
+    let uid = process.uid().to_string();
+    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let name = users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)? == uid).then(|| name.to_owned())
+    });
+    name.unwrap_or_else(|| format!("uid-{uid}"))
 }
 
 /// Microseconds since 1970.

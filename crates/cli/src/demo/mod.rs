@@ -18,6 +18,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// Runs the demo and prints its report; fails when something was lost or two wrote.
 pub(crate) async fn run(screen: Screen) -> Result<(), Failure> {
+    check_redis().await?;
     let interrupted = interrupted()?;
     let timeline = Timeline::new(screen);
     // Dropping the story, finished or not, ends every process and removes every file that it started.
@@ -34,6 +35,22 @@ pub(crate) async fn run(screen: Screen) -> Result<(), Failure> {
         screen.write(&verdict::text(&rows, &problems, screen))?;
     }
     if problems.is_empty() { Ok(()) } else { Err(Failure::failed(problems.join("\n  "))) }
+}
+
+/// Fails at once, and not after the nodes were started, when there is no redis-server.
+async fn check_redis() -> Result<(), Failure> {
+    let program = std::env::var_os("PRIMACY_REDIS_SERVER").unwrap_or_else(|| "redis-server".into());
+    let version = tokio::process::Command::new(&program).arg("--version").output().await;
+    let problem = match version {
+        Ok(output) if output.status.success() => return Ok(()),
+        Ok(output) => format!("it ends with {}", output.status),
+        Err(error) => error.to_string(),
+    };
+    let message =
+        format!("the demo needs real servers, and {} does not run: {problem}", program.to_string_lossy());
+    Err(Failure::failed(message).remedy(
+        "run scripts/setup, which installs it, or set PRIMACY_REDIS_SERVER to the path of redis-server",
+    ))
 }
 
 /// Ends at the first SIGINT or SIGTERM.

@@ -12,7 +12,7 @@ use primacy_core::{Event, Transition};
 use primacy_testbed::ledger::Lost;
 use primacy_testbed::{
     ClusterOptions, Credentials, Deployment, DeploymentOptions, Ledger, Load, LoadOptions, RedisAddress,
-    RedisOptions, RedisServer, Workdir, wait_for,
+    wait_for,
 };
 use primacy_wire::v1::{self, Consistency, transition_progress::News};
 use std::pin::pin;
@@ -69,7 +69,6 @@ impl Stage {
             redis: Some(Credentials { username: "primacy".to_owned(), password: password() }),
             ..options.cluster
         };
-        check_redis().await?;
         timeline.say(
             "starting three nodes and three redis-servers, at the sites east, north and west of this machine",
         );
@@ -289,12 +288,6 @@ where
         }
     }
     bail!("the answer ended before the transition did")
-}
-
-/// Fails at once, and not after the nodes were started, when there is no redis-server.
-async fn check_redis() -> Result<()> {
-    let dir = Workdir::create()?;
-    RedisServer::start(RedisOptions::new("check", dir.path().join("check"))).await.map(drop)
 }
 
 fn load_options(deployment: &Deployment) -> LoadOptions {

@@ -55,11 +55,11 @@ impl GroupReport {
         format!("{ready}/{}", self.standbys_total)
     }
 
-    /// What speaks for itself when all is well, else the reason and the remedy below it.
-    pub(crate) fn last_words(&self, now_us: u64) -> String {
+    /// The last change when all is well, be it under way or over; else the reason and the remedy below it.
+    pub(crate) fn last_words(&self, under_way: Option<&TransitionReport>, now_us: u64) -> String {
         let trouble: Vec<String> =
             self.reason.iter().chain(&self.remedy).map(|text| wrapped(text, REASON_WIDTH)).collect();
-        match &self.last_transition {
+        match under_way.or(self.last_transition.as_ref()) {
             _ if !trouble.is_empty() => trouble.join("\n"),
             Some(transition) => transition.summary(now_us),
             None => "-".to_owned(),

@@ -49,3 +49,56 @@ pub(crate) fn word(name: Option<&str>, prefix: &str) -> String {
 pub(crate) fn ms(us: u64) -> f64 {
     us as f64 / 1_000.0
 }
+
+/// Milliseconds to the microsecond: no digits that arithmetic alone has made.
+pub(crate) fn to_the_us(ms: f64) -> f64 {
+    (ms * 1_000.0).round() / 1_000.0
+}
+
+/// Evidence for people: a finding once, with all who saw it. `n1 (east): x is down` and `n2 (north): x is down` make
+/// `x is down (n1 n2)`.
+pub(crate) fn gathered(evidence: &[String]) -> Vec<String> {
+    let mut findings: Vec<(&str, Vec<&str>)> = Vec::new();
+    for line in evidence {
+        let seen = line.split_once("): ").and_then(|(who, what)| Some((who.split_once(" (")?.0, what)));
+        let (node, what) = seen.map_or((None, line.as_str()), |(node, what)| (Some(node), what));
+        match findings.iter_mut().find(|(known, _)| *known == what) {
+            Some((_, nodes)) => nodes.extend(node),
+            None => findings.push((what, node.into_iter().collect())),
+        }
+    }
+    let words = |(what, nodes): (&str, Vec<&str>)| match nodes.as_slice() {
+        [] => what.to_owned(),
+        nodes => format!("{what} ({})", nodes.join(" ")),
+    };
+    findings.into_iter().map(words).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_finding_is_told_once() {
+        let evidence = [
+            "n1 (east): connection to a ended by EOF",
+            "n1 (east): a refuses connections",
+            "n2 (north): a refuses connections",
+            "replication link of b is down",
+        ];
+        assert_eq!(
+            gathered(&evidence.map(str::to_owned)),
+            [
+                "connection to a ended by EOF (n1)",
+                "a refuses connections (n1 n2)",
+                "replication link of b is down"
+            ]
+        );
+    }
+
+    #[test]
+    fn numbers_have_no_digits_of_their_own() {
+        assert_eq!(serde_json::to_string(&to_the_us(46.802_000_000_000_01)).ok().as_deref(), Some("46.802"));
+        assert_eq!(Stamp(1_795_511_696_123_999).clock(), "09:14:56.123");
+    }
+}

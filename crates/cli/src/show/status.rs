@@ -3,7 +3,7 @@
 use super::cluster::ClusterReport;
 use super::group::GroupReport;
 use super::transition::TransitionReport;
-use super::{Stamp, ms, word};
+use super::{Stamp, gathered, ms, word};
 use crate::screen::Screen;
 use crate::screen::table::{Table, Tone, left, right, wrapped};
 use crate::screen::units::{ago, bytes, count, millis};
@@ -140,7 +140,7 @@ impl StatusReport {
             left("LAST CHANGE"),
         ];
         let mut table = Table::new(columns);
-        for GroupStatusReport { group, members, .. } in &self.groups {
+        for GroupStatusReport { group, members, transition, .. } in &self.groups {
             table.row([
                 (group.group.clone(), Tone::Plain),
                 (group.kind.clone(), Tone::Plain),
@@ -149,7 +149,7 @@ impl StatusReport {
                 group.state_cell(),
                 (group.standbys_words(), Tone::Plain),
                 (lag_words(members), Tone::Plain),
-                (group.last_words(now_us), Tone::Plain),
+                (group.last_words(transition.as_ref(), now_us), Tone::Plain),
             ]);
         }
         table
@@ -243,7 +243,7 @@ impl MemberReport {
             remarks.extend(self.why_not.clone());
         }
         if self.health != "up" {
-            remarks.extend(self.evidence.iter().cloned());
+            remarks.extend(gathered(&self.evidence));
         }
         remarks.dedup();
         remarks.iter().map(|remark| wrapped(remark, 50)).collect::<Vec<_>>().join("\n")
@@ -417,7 +417,7 @@ mod tests {
             north-a  north  10.0.0.1:6379  standby  up      east north west  88,231,904  0 B  shut   0.2 ms
             west-a   west   10.0.0.1:6379  standby  dead    nowhere                   -    -  -           -  replication link down
                                                                                                              it does not answer
-                                                                                                             n1 (east): west-a refuses connections
+                                                                                                             west-a refuses connections (n1)
 
             paused by ann@ops1 5s ago: kernel update
             note: fence = "none": two writers are possible

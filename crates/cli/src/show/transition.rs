@@ -1,6 +1,6 @@
 //! Transitions: history, the progress of one under way, and the sentence that ends it.
 
-use super::{Stamp, ms};
+use super::{Stamp, gathered, ms, to_the_us};
 use crate::screen::Screen;
 use crate::screen::table::{Table, Tone, left, right, wrapped};
 use crate::screen::units::{ago, bytes, millis};
@@ -215,7 +215,7 @@ fn why(transition: &TransitionReport) -> String {
         (None, None) => {}
     }
     lines.extend(transition.failure.iter().cloned());
-    lines.extend(transition.evidence.iter().cloned());
+    lines.extend(gathered(&transition.evidence));
     let phases: Vec<String> =
         transition.phases.iter().map(|phase| format!("{} {}", phase.name, millis(phase.ms))).collect();
     if !phases.is_empty() {
@@ -266,8 +266,8 @@ impl From<&Transition> for TransitionReport {
             detected_at: Stamp(transition.detected_at.0),
             started_at: Stamp(transition.started_at.0),
             opened_at: transition.opened_at.map(|at| Stamp(at.0)),
-            detected_ms: transition.detected_ms(),
-            outage_ms: transition.outage_ms(),
+            detected_ms: to_the_us(transition.detected_ms()),
+            outage_ms: transition.outage_ms().map(to_the_us),
             lost: transition.lost.into(),
         }
     }
@@ -337,15 +337,15 @@ pub(crate) mod tests {
 
     #[test]
     fn a_history_says_why() {
-        expect![[r"
+        expect![[r#"
             EPOCH  WHEN    CHANGE            CAUSE     OUTCOME      DETECTED  OUTAGE  LOST    WHY
-               42  3m ago  west-a -> east-a  death     settled         21 ms   61 ms  0 lost  n1 (east): connection to west-a ended by EOF
+               42  3m ago  west-a -> east-a  death     settled         21 ms   61 ms  0 lost  connection to west-a ended by EOF (n1)
                                                                                               fence 0.4 ms, promote 1.1 ms
                51  3m ago  west-a -> east-a  operator  rolled back     21 ms   61 ms  0 lost  ann@ops1: kernel update
                                                                                               east-a did not read up to the end within 2s, and so the old
                                                                                               primary was opened again
                                                                                               fence 0.4 ms, promote 1.1 ms
-        "]]
+        "#]]
         .assert_eq(&history_text(&[report(), rolled_back()], NOW_US, PLAIN));
         assert_eq!(history_text(&[], NOW_US, PLAIN), "no transition yet\n");
     }
