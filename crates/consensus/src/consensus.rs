@@ -26,6 +26,9 @@ use std::time::Duration;
 /// How long a leader that shuts down tries to hand over.
 const HAND_OVER_WITHIN: Duration = Duration::from_secs(2);
 
+/// How long a snapshot is waited for before it is asked for again.
+const SNAPSHOT_AGAIN: Duration = Duration::from_millis(100);
+
 /// This node's part in the cluster. Cheap to clone. When the last clone is gone its tasks end; better is
 /// [`Consensus::shutdown`].
 #[derive(Clone)]
@@ -206,14 +209,16 @@ impl Consensus {
         let wanted = core.replica().progress_now().next;
         let stopped = |reason: String| ChangeError::Unavailable { reason };
         let mut metrics = core.raft.data_metrics();
-        core.raft.trigger().snapshot().await.map_err(|e| stopped(e.to_string()))?;
         let taken = async {
             loop {
                 let covered = metrics.borrow_and_update().snapshot.map(|id| id.index);
                 if let Some(index) = covered.filter(|index| index + 1 >= wanted) {
                     return Ok(index);
                 }
-                metrics.changed().await.map_err(|e| stopped(e.to_string()))?;
+                // Asked for again: openraft ignores it while it builds one that covers less.
+                core.raft.trigger().snapshot().await.map_err(|e| stopped(e.to_string()))?;
+                let changed = primacy_runtime::timeout(SNAPSHOT_AGAIN, metrics.changed()).await;
+                changed.unwrap_or(Ok(())).map_err(|e| stopped(e.to_string()))?;
             }
         };
         let late = || Err(stopped(format!("the snapshot is not there after {within:?}")));

@@ -4,7 +4,7 @@
 //! successor is looked at first, and one that is not in touch and caught up is refused.
 
 use crate::config::CAUGHT_UP_ENTRIES;
-use crate::context::Core;
+use crate::context::{Core, leader_in, peer};
 use crate::{ChangeError, LeaderHint, Membership};
 use openraft::async_runtime::watch::WatchReceiver;
 use primacy_core::{NodeId, Term};
@@ -13,6 +13,10 @@ use std::time::Duration;
 
 fn refused(code: &'static str, message: String) -> ChangeError {
     ChangeError::Refused { code, message }
+}
+
+fn unreachable(node: NodeId) -> ChangeError {
+    refused("node_unreachable", format!("node {node} does not answer; choose another, or start it"))
 }
 
 impl Core {
@@ -24,10 +28,14 @@ impl Core {
     ) -> Result<LeaderHint, ChangeError> {
         let term = self.lease()?;
         let to = self.successor(to)?;
+        self.reach(to).await?;
         self.handing_over.store(term.0, Ordering::Release);
         tracing::info!(node = %self.node(), %to, "hands its leadership over");
         let outcome = match self.raft.trigger().transfer_leader(to.0).await {
-            Ok(()) => self.next_leader(term, within).await,
+            Ok(()) => self.next_leader(term, within).await.and_then(|leader| {
+                let reason = format!("node {to} did not take over; node {} leads now", leader.id);
+                if leader.id == to { Ok(leader) } else { Err(ChangeError::Unavailable { reason }) }
+            }),
             Err(fatal) => Err(ChangeError::Unavailable { reason: fatal.to_string() }),
         };
         // The lease of this term stays given up: the successor may still be elected without waiting for it.
@@ -71,8 +79,7 @@ impl Core {
         }
         let fresh = self.config().timings.heartbeat * 3;
         if to == self.node() || member.last_ack_age.is_none_or(|age| age > fresh) {
-            let message = format!("node {to} does not answer; choose another, or start it");
-            return Err(refused("node_unreachable", message));
+            return Err(unreachable(to));
         }
         let lag = membership.lag(to);
         if lag.is_none_or(|lag| lag > CAUGHT_UP_ENTRIES) {
@@ -82,13 +89,24 @@ impl Core {
         Ok(())
     }
 
+    /// Its last answer may be older than its death.
+    async fn reach(&self, to: NodeId) -> Result<(), ChangeError> {
+        let peer = self.metrics(|m| peer(to.0, m.membership_config.membership().get_node(&to.0)?));
+        let peer = peer.ok_or_else(|| unreachable(to))?;
+        self.identity.identify(&peer).await.map(drop).map_err(|_| unreachable(to))
+    }
+
     /// The leader of a later term.
     async fn next_leader(&self, term: Term, within: Duration) -> Result<LeaderHint, ChangeError> {
         let mut metrics = self.raft.server_metrics();
         let found = async {
             loop {
-                drop(metrics.borrow_and_update());
-                if let Some(leader) = self.leader_hint().filter(|leader| leader.term > term) {
+                // These metrics themselves: the others are published a moment later.
+                let leader = {
+                    let seen = metrics.borrow_and_update();
+                    leader_in(&seen.vote, seen.membership_config.membership())
+                };
+                if let Some(leader) = leader.filter(|leader| leader.term > term) {
                     return Ok(leader);
                 }
                 if metrics.changed().await.is_err() {

@@ -13,6 +13,10 @@ use primacy_storage::{NodeInfo, TypeConfig};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
+use tonic::Code;
+
+/// How long a node that is to be added may still take to start.
+const BOOT_WITHIN: Duration = Duration::from_secs(2);
 
 type Change = ChangeMembers<u64, NodeInfo>;
 
@@ -128,14 +132,21 @@ impl Core {
 
     /// Meets a node that is to be added: it must be the one that is meant, with the data directory that is known.
     async fn acquaint(&self, node: &Peer) -> Result<(), ChangeError> {
-        let answer = self.identity.identify(node).await.map_err(|status| ChangeError::Unavailable {
-            reason: format!(
-                "node {} does not answer as such at {}: {}; start it first",
-                node.id,
-                node.address,
-                status.message()
-            ),
-        })?;
+        let patience = primacy_runtime::now().after(BOOT_WITHIN);
+        let answer = loop {
+            match self.identity.identify(node).await {
+                Ok(answer) => break answer,
+                Err(status) if status.code() == Code::Unavailable && primacy_runtime::now() < patience => {
+                    primacy_runtime::sleep(BOOT_WITHIN / 20).await;
+                }
+                Err(status) => {
+                    let (id, address, why) = (node.id, &node.address, status.message());
+                    let reason =
+                        format!("node {id} does not answer as such at {address}: {why}; start it first");
+                    return Err(ChangeError::Unavailable { reason });
+                }
+            }
+        };
         match self.replica().store_of(node.id) {
             Some(known) if known == answer.store_id => Ok(()),
             Some(_) => Err(refused("known_elsewhere", Halted::KnownElsewhere { node: node.id }.to_string())),
@@ -151,7 +162,7 @@ impl Core {
 
     /// Waits until `node` is in touch and lacks almost nothing.
     async fn caught_up(&self, node: NodeId, deadline: Moment) -> Result<(), ChangeError> {
-        let mut metrics = self.raft.data_metrics();
+        let mut metrics = self.raft.metrics();
         let fresh = self.config().timings.election_max;
         let wait = async {
             loop {
