@@ -15,7 +15,8 @@ use primacy_testbed::{
 use crate::figure::{Figure, Goal, Peer, Samples};
 use crate::fleet::cluster_options;
 use crate::locate::SdkLocate;
-use crate::outage;
+use crate::outage::{self, Outage};
+use crate::phases::{Phases, last_transition};
 use crate::plan::Plan;
 use crate::progress;
 
@@ -34,9 +35,10 @@ pub(crate) async fn figures(binary: &Path, plan: &Plan) -> Result<Vec<Figure>> {
     })
     .await?;
     let mut peer = SentinelDeployment::start().await?;
-    let (mut ours_ms, mut peer_ms) = (Vec::new(), Vec::new());
+    let (mut ours_ms, mut peer_ms, mut phases) = (Vec::new(), Vec::new(), Phases::default());
     for round in 0..plan.failover_rounds {
-        let (ours_took, peer_took) = (kill_ours(&mut ours, round).await?, peer.kill_primary(round).await?);
+        let ours_took = kill_ours(&mut ours, round, &mut phases).await?;
+        let peer_took = peer.kill_primary(round).await?;
         progress!("primary killed: outage {ours_took:.1?}, peer {peer_took:.1?}");
         ours_ms.push(ours_took.as_secs_f64() * 1_000.0);
         peer_ms.push(peer_took.as_secs_f64() * 1_000.0);
@@ -49,18 +51,19 @@ pub(crate) async fn figures(binary: &Path, plan: &Plan) -> Result<Vec<Figure>> {
         ours: samples(ours_ms)?,
         peer: Some(Peer { name: "Sentinel", samples: samples(peer_ms)? }),
         goal: Goal::RatioAtMost(1.0 / 20.0),
-        note: None,
+        note: phases.text(),
     }])
 }
 
-async fn kill_ours(ours: &mut Deployment, round: usize) -> Result<Duration> {
+async fn kill_ours(ours: &mut Deployment, round: usize, phases: &mut Phases) -> Result<Duration> {
     let primary =
         ours.wait_settled(SETTLE_DEADLINE).await?.member.context("the group serves without a primary")?;
     let locate = SdkLocate::new(ours.cluster.endpoints(), ours.group.name()).await?;
     let outage = kill(&ours.group, &primary, &primary, locate, round).await?;
     ours.group.member_mut(&primary)?.restart().await?;
     ours.wait_settled(SETTLE_DEADLINE).await?;
-    Ok(outage)
+    phases.add(outage.caused_us, &last_transition(ours).await?);
+    Ok(outage.longest)
 }
 
 /// `called` is what the writers call the primary.
@@ -70,11 +73,11 @@ async fn kill(
     called: &str,
     locate: impl primacy_testbed::Locate + 'static,
     round: usize,
-) -> Result<Duration> {
+) -> Result<Outage> {
     let process = group.member(primary)?.process();
     // Only the signal: to wait for the end here would hold up the writers.
     let change = async { process.signal(Signal::SIGKILL) };
-    Ok(outage::measure(called, locate, format!("failover-{round}"), change).await?.longest)
+    outage::measure(called, locate, format!("failover-{round}"), change).await
 }
 
 /// Three Redis servers and three Sentinels. Dropping it kills them and removes their data.
@@ -133,7 +136,7 @@ impl SentinelDeployment {
     async fn kill_primary(&mut self, round: usize) -> Result<Duration> {
         let primary = self.primary().await?;
         let address = self.group.member(&primary)?.address().to_owned();
-        let outage = kill(&self.group, &primary, &address, self.locate(), round).await?;
+        let outage = kill(&self.group, &primary, &address, self.locate(), round).await?.longest;
         self.group.member_mut(&primary)?.restart().await?;
         let successor = wait_for("the Sentinels to agree on another primary", SETTLE_DEADLINE, async || {
             self.primary()

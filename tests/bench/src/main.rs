@@ -11,6 +11,7 @@ mod fleet;
 mod locate;
 mod machine;
 mod outage;
+mod phases;
 mod plan;
 mod progress;
 mod raft;

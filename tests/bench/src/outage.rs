@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use primacy_testbed::{Ledger, Load, LoadOptions, Locate, wait_for};
 
+use crate::phases::wall_us;
+
 /// Acknowledged before anything happens, and again afterwards.
 const RECORDS: u64 = 2_000;
 const DEADLINE: Duration = Duration::from_mins(1);
@@ -14,6 +16,8 @@ const DEADLINE: Duration = Duration::from_mins(1);
 pub(crate) struct Outage {
     /// The longest time that any single writer went without an acknowledgement.
     pub(crate) longest: Duration,
+    /// When the change began, in microseconds as transitions count time.
+    pub(crate) caused_us: u64,
     /// All that they saw.
     pub(crate) ledger: Ledger,
 }
@@ -34,14 +38,14 @@ where
     let options = LoadOptions { key_prefix, duration_max: DEADLINE * 2, ..LoadOptions::default() };
     let load = Load::start(options, locate)?;
     acknowledged(&load, RECORDS, None).await?;
-    let began = Instant::now();
+    let (began, caused_us) = (Instant::now(), wall_us());
     change.await?;
     acknowledged(&load, 0, Some(primary)).await?;
     acknowledged(&load, load.progress().acked + RECORDS, Some(primary)).await?;
     let ledger = load.stop().await;
     let gap = ledger.longest_writer_gap(began..Instant::now());
     ensure!(gap.ended, "a writer did not go on after the change of {primary}");
-    Ok(Outage { longest: gap.length(), ledger })
+    Ok(Outage { longest: gap.length(), caused_us, ledger })
 }
 
 /// Waits for so many records in all, the last of them not by `before`.

@@ -20,6 +20,7 @@ use crate::figure::{Figure, Goal, Peer, Samples};
 use crate::fleet::cluster_options;
 use crate::locate::SdkLocate;
 use crate::outage::{self, Outage};
+use crate::phases::{Phases, last_transition};
 use crate::plan::Plan;
 use crate::progress;
 use raw::RawDeployment;
@@ -32,6 +33,7 @@ const GOAL: Goal = Goal::RatioAtMost(2.0);
 struct Tally {
     waits_ms: Vec<f64>,
     lost: u64,
+    phases: Phases,
 }
 
 /// Measures the wait of writers with both kinds of clients.
@@ -46,10 +48,11 @@ pub(crate) async fn figures(binary: &Path, plan: &Plan) -> Result<Vec<Figure>> {
     let (mut circle, mut sdk, mut peer) = (Tally::default(), Tally::default(), Tally::default());
     for round in 0..plan.switchover_rounds {
         let trying = StaticLocate::new(ours.targets());
-        circle.add(switch_ours(&ours, trying, format!("circle-{round}")).await?);
-        peer.add(raw.switch_under_load(format!("raw-{round}")).await?);
+        switch_ours(&ours, trying, format!("circle-{round}"), &mut circle).await?;
+        let (wait, lost) = raw.switch_under_load(format!("raw-{round}")).await?;
+        peer.add(wait, lost);
         let asking = SdkLocate::new(ours.cluster.endpoints(), ours.group.name()).await?;
-        sdk.add(switch_ours(&ours, asking, format!("sdk-{round}")).await?);
+        switch_ours(&ours, asking, format!("sdk-{round}"), &mut sdk).await?;
         let last = |tally: &Tally| tally.waits_ms.last().copied().unwrap_or_default();
         progress!(
             "switchover: wait {:.1} ms, of the SDK {:.1} ms, peer {:.1} ms",
@@ -68,14 +71,14 @@ pub(crate) async fn figures(binary: &Path, plan: &Plan) -> Result<Vec<Figure>> {
 fn figure(name: &'static str, title: String, ours: &Tally, peer: &Tally) -> Result<Figure> {
     let samples =
         |waits: &[f64]| Samples::new(waits.to_vec()).ok_or_else(|| anyhow!("nothing was switched over"));
-    let note = (ours.lost + peer.lost > 0)
-        .then(|| format!("acknowledged records lost: {} of ours, {} of the peer", ours.lost, peer.lost));
+    let lost = format!("acknowledged records lost: {} of ours, {} of the peer", ours.lost, peer.lost);
+    let note = ours.phases.text().map(|phases| format!("{phases}; {lost}"));
     let peer = Some(Peer { name: "raw commands", samples: samples(&peer.waits_ms)? });
     Ok(Figure { name, title, unit: "ms", ours: samples(&ours.waits_ms)?, peer, goal: GOAL, note })
 }
 
 impl Tally {
-    fn add(&mut self, (wait, lost): (Duration, u64)) {
+    fn add(&mut self, wait: Duration, lost: u64) {
         self.waits_ms.push(wait.as_secs_f64() * 1_000.0);
         self.lost += lost;
     }
@@ -86,7 +89,8 @@ async fn switch_ours(
     ours: &Deployment,
     locate: impl Locate + 'static,
     key: String,
-) -> Result<(Duration, u64)> {
+    tally: &mut Tally,
+) -> Result<()> {
     let primary =
         ours.wait_settled(SETTLE_DEADLINE).await?.member.context("the group serves without a primary")?;
     let names: Vec<&str> = ours.group.servers().map(primacy_testbed::RedisServer::name).collect();
@@ -95,9 +99,11 @@ async fn switch_ours(
     let address = format!("http://{}", ours.cluster.node(leader)?.address());
     let mut admin = AdminClient::connect(address).await?;
     let change = switchover(&mut admin, ours.group.name(), &next);
-    let Outage { longest, ledger } = outage::measure(&primary, locate, key, change).await?;
+    let Outage { longest, caused_us, ledger } = outage::measure(&primary, locate, key, change).await?;
     let lost = ledger.lost(&RedisAddress::new(ours.group.member(&next)?.address())).await?.count();
-    Ok((longest, lost))
+    tally.add(longest, lost);
+    tally.phases.add(caused_us, &last_transition(ours).await?);
+    Ok(())
 }
 
 fn next_of<'a>(names: &[&'a str], present: &str) -> Result<&'a str> {

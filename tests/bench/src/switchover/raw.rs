@@ -40,7 +40,8 @@ impl RawDeployment {
         self.group.wait_replicating(primary.name(), self.settle).await?;
         let switch = Switch::prepare(&self.group, primary, next).await?;
         let trying = StaticLocate::new(self.group.targets());
-        let Outage { longest, ledger } = outage::measure(primary.name(), trying, key, switch.run()).await?;
+        let Outage { longest, ledger, .. } =
+            outage::measure(primary.name(), trying, key, switch.run()).await?;
         self.group.wait_replicating(next.name(), self.settle).await?;
         let lost = ledger.lost(next.redis_address()).await?.count();
         Ok((longest, lost))
