@@ -8,6 +8,8 @@ use primacy_core::{Command, GroupName, NodeId, WallTime};
 use primacy_storage::{
     Entry, LogStore, Payload, Proposal, SnapshotMeta, StoredMembership, TypeConfig, log_id, open,
 };
+use std::fs::File;
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -91,11 +93,31 @@ async fn measure(dir: &Path, writers: usize, seconds: f64) {
     );
 }
 
+/// What the disk gives at best: an append to a plain file and an fdatasync, one after the other.
+fn measure_plain_file(dir: &Path, seconds: f64) {
+    let mut file = File::create(dir.join("plain")).unwrap();
+    let begun = Instant::now();
+    let mut waits = Vec::new();
+    while begun.elapsed().as_secs_f64() < seconds {
+        let each = Instant::now();
+        file.write_all(&[7; 300]).unwrap();
+        file.sync_data().unwrap();
+        waits.push(each.elapsed());
+    }
+    waits.sort();
+    let rate = waits.len() as f64 / begun.elapsed().as_secs_f64();
+    println!(
+        "plain file    {rate:>8.0} entries/s  p50 {:>8.3} ms",
+        waits[waits.len() / 2].as_secs_f64() * 1e3
+    );
+}
+
 #[tokio::main]
 async fn main() {
     let mut args = std::env::args().skip(1);
     let parent = args.next().map_or_else(std::env::temp_dir, Into::into);
     let seconds = args.next().map_or(3.0, |seconds| seconds.parse().unwrap());
+    measure_plain_file(tempfile::tempdir_in(&parent).unwrap().path(), seconds);
     for writers in [1, 8, 64, 256] {
         let dir = tempfile::tempdir_in(&parent).unwrap();
         measure(dir.path(), writers, seconds).await;

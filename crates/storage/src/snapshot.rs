@@ -65,10 +65,10 @@ fn load(path: &Path) -> Result<Option<(SnapshotMeta, Bytes)>, StorageError> {
     let Some(content) = files::read(path)? else {
         return Ok(None);
     };
-    parse(content.into()).map(Some).map_err(|fault| fault.at(path))
+    parse(&content.into()).map(Some).map_err(|fault| fault.at(path))
 }
 
-fn parse(content: Bytes) -> Result<(SnapshotMeta, Bytes), Fault> {
+fn parse(content: &Bytes) -> Result<(SnapshotMeta, Bytes), Fault> {
     let too_short = || Fault::new(NAME, format!("the file ends after {} bytes", content.len()));
     let (length, rest) = content.split_first_chunk().ok_or_else(too_short)?;
     let head_bytes = u32::from_le_bytes(*length) as usize;

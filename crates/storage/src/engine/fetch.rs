@@ -43,7 +43,7 @@ pub(crate) fn fetch(
 /// The entry whose parts were gathered, if any was begun.
 fn finish(entries: &mut Vec<Entry>, index: u64, body: Option<Vec<u8>>) -> Result<(), Fault> {
     if let Some(body) = body {
-        let Linked { entry, .. } = decode_entry(Key::Entry(index), body.into())?;
+        let Linked { entry, .. } = decode_entry(index, body.into())?;
         entries.push(entry);
     }
     Ok(())

@@ -32,7 +32,7 @@ pub(crate) fn load(dir: &Path, db: &sled::Db, tail_max: usize) -> Result<Loaded,
     if found != SCHEMA_VERSION {
         return Err(StorageError::Schema { path, found, expected: SCHEMA_VERSION });
     }
-    let state = decode_state(Key::State, get(Key::State)?).map_err(|fault| fault.at(&path))?;
+    let state = decode_state(get(Key::State)?).map_err(|fault| fault.at(&path))?;
     let mut walk = Walk::new(state, tail_max);
     let mut records = tree.iter();
     while let Some((key, value)) = guarded(&path, "read", || records.next().transpose())? {
@@ -114,10 +114,7 @@ impl Walk {
             return Ok(());
         };
         let name = Key::Entry(index);
-        let Linked { entry, previous_link, link } = decode_entry(name, body.into())?;
-        if entry.log_id.index != index {
-            return Err(Fault::new(name, format!("it says that it is entry {}", entry.log_id.index)));
-        }
+        let Linked { entry, previous_link, checksum } = decode_entry(index, body.into())?;
         match self.first {
             None => (self.first, self.entered_by) = (Some(index), previous_link),
             Some(first) if first + self.links.len() as u64 != index => {
@@ -127,8 +124,8 @@ impl Walk {
             Some(_) if previous_link != self.last_link => return Err(broken_chain(name)),
             Some(_) => {}
         }
-        self.last_link = link;
-        self.links.push_back(Link { term: entry.log_id.leader_id.term, link, parts });
+        self.last_link = checksum;
+        self.links.push_back(Link { term: entry.log_id.leader_id.term, checksum, parts });
         if self.tail.len() >= self.tail_max {
             self.tail.pop_front();
         }

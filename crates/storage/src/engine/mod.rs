@@ -52,8 +52,8 @@ const REOPEN_RETRY: Duration = Duration::from_millis(10);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Link {
     pub(crate) term: u64,
-    /// By what the next entry names it.
-    pub(crate) link: u32,
+    /// By which the next entry names it.
+    pub(crate) checksum: u32,
     /// The number of its further parts.
     pub(crate) parts: u16,
 }
@@ -127,7 +127,7 @@ impl Engine {
     /// Adds an entry, which must follow the last one.
     pub(crate) fn append(&mut self, entry: &Entry) {
         let index = entry.log_id.index;
-        let (bytes, link) = encode_entry(entry, self.state.last_link);
+        let (bytes, checksum) = encode_entry(entry, self.state.last_link);
         let mut parts = bytes.chunks(PART_BYTES);
         self.put(Key::Entry(index), parts.next().unwrap_or_default());
         let mut count = 0;
@@ -138,9 +138,9 @@ impl Engine {
         if self.links.is_empty() {
             self.first = index;
         }
-        self.links.push_back(Link { term: entry.log_id.leader_id.term, link, parts: count });
+        self.links.push_back(Link { term: entry.log_id.leader_id.term, checksum, parts: count });
         self.state.last = Some(entry.log_id);
-        self.state.last_link = link;
+        self.state.last_link = checksum;
     }
 
     /// Removes all entries after `last`; with none, all.
@@ -152,10 +152,10 @@ impl Engine {
                 self.remove(index, link.parts);
             }
         }
-        match self.links.back() {
-            Some(link) => (self.state.last, self.state.last_link) = (last, link.link),
-            None => (self.state.last, self.state.last_link) = (self.state.purged, self.state.purged_link),
-        }
+        (self.state.last, self.state.last_link) = self
+            .links
+            .back()
+            .map_or((self.state.purged, self.state.purged_link), |link| (last, link.checksum));
     }
 
     /// Removes entries from the front, up to `upto` and at most `max` of them; says whether that is done. Where `upto`
@@ -172,7 +172,7 @@ impl Engine {
             && let Some(removed) = self.links.pop_front()
         {
             self.remove(self.first, removed.parts);
-            purged = (log_id(removed.term, self.first), removed.link);
+            purged = (log_id(removed.term, self.first), removed.checksum);
             self.first += 1;
             left -= 1;
         }
@@ -360,7 +360,7 @@ fn guarded<T>(
         Ok(Err(sled::Error::Corruption { .. })) => {
             Err(Fault::new("database", "sled reads damaged data").at(path))
         }
-        Ok(Err(error)) => Err(Fault::new("database", error).at(path)),
+        Ok(Err(error)) => Err(Fault::new("database", error.to_string()).at(path)),
         Err(panic) => Err(Fault::new("database", panic_text(&*panic)).at(path)),
     }
 }

@@ -11,7 +11,7 @@ use rand::{RngExt, SeedableRng};
 use std::fs;
 use std::path::Path;
 
-const ROUNDS: u64 = 150;
+const ROUNDS: u64 = 80;
 
 /// What a disk writes whole.
 const BLOCK: usize = 512;

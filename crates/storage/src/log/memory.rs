@@ -5,13 +5,16 @@
 //! but a purge can touch them: a truncation that reaches below the kept ones removes what readers may no longer see.
 
 use crate::record::State;
-use crate::{Entry, LogId, Vote};
+use crate::{Entry, LogId, NodeInfo, Payload, Proposal, Vote};
 use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
 
-/// What is kept: enough for followers that lag a little, at some hundred bytes an entry.
+/// What is kept: enough for followers that lag a little.
 pub(crate) const KEPT_ENTRIES: usize = 4096;
+
+/// And how much at most, in encoded bytes, where entries are long.
+const KEPT_BYTES: usize = 4 << 20;
 
 #[derive(Debug)]
 pub(crate) struct Memory {
@@ -23,6 +26,7 @@ pub(crate) struct Memory {
     first: u64,
     /// The last entries, without a gap.
     kept: VecDeque<Entry>,
+    kept_bytes: usize,
     /// All entries below this index are on the disk.
     flushed_below: u64,
     /// Counts truncations: what was read from the disk before one may not be joined with what is kept after it.
@@ -39,16 +43,19 @@ pub(crate) struct View {
 impl Memory {
     pub(crate) fn new(state: &State, first: u64, tail: VecDeque<Entry>) -> Self {
         let end = state.last.map_or(0, |last| last.index + 1);
-        Self {
+        let mut memory = Self {
             vote: state.vote,
             committed: state.committed,
             purged: state.purged,
             last: state.last,
             first: if tail.is_empty() { end } else { first },
+            kept_bytes: tail.iter().map(weight).sum(),
             kept: tail,
             flushed_below: end,
             truncations: 0,
-        }
+        };
+        memory.forget();
+        memory
     }
 
     pub(crate) fn truncations(&self) -> u64 {
@@ -82,6 +89,7 @@ impl Memory {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
         }
         self.last = Some(entry.log_id);
+        self.kept_bytes += weight(&entry);
         self.kept.push_back(entry);
         Ok(())
     }
@@ -92,8 +100,8 @@ impl Memory {
         if end >= self.end() {
             return false;
         }
-        while self.kept.back().is_some_and(|entry| entry.log_id.index >= end) {
-            self.kept.pop_back();
+        while let Some(entry) = self.kept.pop_back_if(|entry| entry.log_id.index >= end) {
+            self.kept_bytes -= weight(&entry);
         }
         if end == self.first {
             self.last = self.purged;
@@ -111,8 +119,8 @@ impl Memory {
         if self.purged.is_some_and(|purged| purged.index >= upto.index) {
             return false;
         }
-        while self.kept.front().is_some_and(|entry| entry.log_id.index <= upto.index) {
-            self.kept.pop_front();
+        while let Some(entry) = self.kept.pop_front_if(|entry| entry.log_id.index <= upto.index) {
+            self.kept_bytes -= weight(&entry);
         }
         self.purged = Some(upto);
         self.first = upto.index + 1;
@@ -129,8 +137,16 @@ impl Memory {
             return;
         }
         self.flushed_below = self.flushed_below.max(index + 1).min(self.end());
-        while self.kept.len() > KEPT_ENTRIES && self.kept_from() < self.flushed_below {
-            self.kept.pop_front();
+        self.forget();
+    }
+
+    /// Drops the oldest entries of those that are on the disk.
+    fn forget(&mut self) {
+        while (self.kept.len() > KEPT_ENTRIES || self.kept_bytes > KEPT_BYTES)
+            && self.kept_from() < self.flushed_below
+            && let Some(entry) = self.kept.pop_front()
+        {
+            self.kept_bytes -= weight(&entry);
         }
     }
 
@@ -145,5 +161,15 @@ impl Memory {
             kept: self.kept.iter().skip(skip).take(take).cloned().collect(),
             truncations: self.truncations,
         }
+    }
+}
+
+/// About what an entry takes.
+fn weight(entry: &Entry) -> usize {
+    let own = size_of::<Entry>();
+    match &entry.payload {
+        Payload::Normal(Proposal::Command(command)) => own + command.bytes().len(),
+        Payload::Membership(membership) => own + membership.nodes().count() * size_of::<NodeInfo>(),
+        Payload::Blank | Payload::Normal(Proposal::RegisterNode { .. }) => own,
     }
 }

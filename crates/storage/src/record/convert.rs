@@ -1,6 +1,6 @@
 //! Between openraft's types and the stored messages. What does not decode is a fault, never a default.
 
-use super::{Fault, SCHEMA_VERSION};
+use super::{Fault, Key, SCHEMA_VERSION};
 use crate::proposal::{EncodedCommand, Proposal};
 use crate::{Entry, LogId, Membership, NodeInfo, Payload, SnapshotMeta, StoredMembership, Vote, log_id};
 use bytes::Bytes;
@@ -50,8 +50,8 @@ pub(crate) fn encode_state(state: &State) -> Vec<u8> {
     .encode_to_vec()
 }
 
-pub(crate) fn decode_state(name: impl ToString, body: Bytes) -> Result<State, Fault> {
-    let stored = v1::StoredState::decode(body).map_err(|e| Fault::new(name, e))?;
+pub(crate) fn decode_state(body: Bytes) -> Result<State, Fault> {
+    let stored = v1::StoredState::decode(body).map_err(|e| Fault::new(Key::State, e.to_string()))?;
     let vote = stored.vote.map(|vote| {
         let with = if vote.committed { Vote::new_committed } else { Vote::new };
         with(vote.term, vote.node)
@@ -67,7 +67,7 @@ pub(crate) fn decode_state(name: impl ToString, body: Bytes) -> Result<State, Fa
     })
 }
 
-/// The bytes of an entry and its link: the CRC-32 by which the next one names it.
+/// The bytes of an entry and their checksum, by which the next one names it.
 pub(crate) fn encode_entry(entry: &Entry, previous_link: u32) -> (Vec<u8>, u32) {
     use v1::stored_entry::Payload as Stored;
     let payload = match &entry.payload {
@@ -86,35 +86,39 @@ pub(crate) fn encode_entry(entry: &Entry, previous_link: u32) -> (Vec<u8>, u32) 
         payload: Some(payload),
     };
     let bytes = stored.encode_to_vec();
-    let link = crc32fast::hash(&bytes);
-    (bytes, link)
+    let checksum = crc32fast::hash(&bytes);
+    (bytes, checksum)
 }
 
-/// An entry, what it names as its predecessor, and its own link.
+/// An entry, the checksum by which it names its predecessor, and its own.
 pub(crate) struct Linked {
     pub(crate) entry: Entry,
     pub(crate) previous_link: u32,
-    pub(crate) link: u32,
+    pub(crate) checksum: u32,
 }
 
-pub(crate) fn decode_entry(name: impl ToString, body: Bytes) -> Result<Linked, Fault> {
+/// The entry that was kept under `index`.
+pub(crate) fn decode_entry(index: u64, body: Bytes) -> Result<Linked, Fault> {
     use v1::stored_entry::Payload as Stored;
-    let name = name.to_string();
-    let link = crc32fast::hash(&body);
-    let stored = v1::StoredEntry::decode(body).map_err(|e| Fault::new(&name, e))?;
+    let name = Key::Entry(index);
+    let checksum = crc32fast::hash(&body);
+    let stored = v1::StoredEntry::decode(body).map_err(|e| Fault::new(name, e.to_string()))?;
     let payload = match stored.payload {
-        None => return Err(Fault::new(&name, "its payload is of a kind that this version does not know")),
+        None => return Err(Fault::new(name, "its payload is of a kind that this version does not know")),
         Some(Stored::Blank(_)) => Payload::Blank,
         Some(Stored::Command(bytes)) => Payload::Normal(Proposal::Command(
-            EncodedCommand::decode(bytes).map_err(|e| Fault::new(&name, e))?,
+            EncodedCommand::decode(bytes).map_err(|e| Fault::new(name, e.to_string()))?,
         )),
         Some(Stored::RegisterNode(v1::StoredRegistration { node, store_id })) => {
             Payload::Normal(Proposal::RegisterNode { node: NodeId(node), store_id })
         }
-        Some(Stored::Membership(stored)) => Payload::Membership(membership_from(&name, stored)?),
+        Some(Stored::Membership(stored)) => Payload::Membership(membership_from(name, stored)?),
     };
-    let log_id = log_id_from(v1::StoredLogId { term: stored.term, index: stored.index });
-    Ok(Linked { entry: Entry { log_id, payload }, previous_link: stored.previous_link, link })
+    if stored.index != index {
+        return Err(Fault::new(name, format!("it says that it is entry {}", stored.index)));
+    }
+    let log_id = log_id(stored.term, index);
+    Ok(Linked { entry: Entry { log_id, payload }, previous_link: stored.previous_link, checksum })
 }
 
 fn membership_to(membership: &Membership) -> v1::StoredMembership {
@@ -130,7 +134,7 @@ fn membership_to(membership: &Membership) -> v1::StoredMembership {
     }
 }
 
-fn membership_from(name: &str, stored: v1::StoredMembership) -> Result<Membership, Fault> {
+fn membership_from(name: impl Into<String>, stored: v1::StoredMembership) -> Result<Membership, Fault> {
     let nodes: BTreeMap<u64, NodeInfo> = stored
         .nodes
         .into_iter()
@@ -141,7 +145,7 @@ fn membership_from(name: &str, stored: v1::StoredMembership) -> Result<Membershi
     if configs.is_empty() && nodes.is_empty() {
         return Ok(Membership::default());
     }
-    Membership::new(configs, nodes).map_err(|e| Fault::new(name, e))
+    Membership::new(configs, nodes).map_err(|e| Fault::new(name, e.to_string()))
 }
 
 /// The head of a snapshot file.
@@ -163,7 +167,7 @@ pub(crate) struct SnapshotHead {
 }
 
 pub(crate) fn decode_snapshot(name: &str, body: Bytes) -> Result<SnapshotHead, Fault> {
-    let stored = v1::StoredSnapshot::decode(body).map_err(|e| Fault::new(name, e))?;
+    let stored = v1::StoredSnapshot::decode(body).map_err(|e| Fault::new(name, e.to_string()))?;
     let membership = stored.membership.ok_or_else(|| Fault::new(name, "it has no membership"))?;
     let last_membership =
         StoredMembership::new(stored.membership_at.map(log_id_from), membership_from(name, membership)?);
@@ -178,5 +182,5 @@ pub(crate) fn encode_identity(cluster: &str, node: NodeId, store_id: u64) -> Vec
 }
 
 pub(crate) fn decode_identity(name: &str, body: Bytes) -> Result<v1::StoredIdentity, Fault> {
-    v1::StoredIdentity::decode(body).map_err(|e| Fault::new(name, e))
+    v1::StoredIdentity::decode(body).map_err(|e| Fault::new(name, e.to_string()))
 }

@@ -32,8 +32,8 @@ pub(crate) struct Fault {
 }
 
 impl Fault {
-    pub(crate) fn new(key: impl ToString, reason: impl ToString) -> Self {
-        Self { key: key.to_string(), reason: reason.to_string() }
+    pub(crate) fn new(key: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self { key: key.into(), reason: reason.into() }
     }
 }
 
@@ -55,7 +55,7 @@ pub(crate) fn frame(key: &[u8], body: &[u8]) -> Vec<u8> {
 }
 
 /// Takes the bytes out of their frame; `name` says in a fault which record it was.
-pub(crate) fn unframe(name: impl ToString, key: &[u8], value: &[u8]) -> Result<Bytes, Fault> {
+pub(crate) fn unframe(name: impl Into<String>, key: &[u8], value: &[u8]) -> Result<Bytes, Fault> {
     let Some((&[format, a, b, c, d], body)) = value.split_first_chunk::<HEAD>() else {
         return Err(Fault::new(name, format!("{} bytes are too few for a record", value.len())));
     };
