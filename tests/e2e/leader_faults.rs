@@ -1,0 +1,135 @@
+//! The leader dies at each point of a transition; the next one finishes it or rolls it back.
+
+use crate::harness::{
+    BINARY, GROUP, PATIENCE, deployment, last_transition, load, lost_bytes, options, reckon, wait_leader,
+    wait_other, writes_go_on,
+};
+use primacy_testbed::{Deployment, wait_for};
+
+const SWITCHOVER: [&str; 9] = [
+    "crash_after:start_transition",
+    "crash_before_action:fence",
+    "crash_after_action:fence",
+    "crash_after:confirm_fence",
+    "crash_before_action:promote",
+    "crash_after_action:promote",
+    "crash_after:confirm_promotion",
+    "crash_after_action:open",
+    "crash_after:confirm_open",
+];
+
+/// Restarts the leader with a fault point set, so that it is the one that leads and will die.
+async fn arm(d: &mut Deployment, fault: &str) -> u64 {
+    let leader = wait_leader(d, None).await;
+    let node = d.cluster.node_mut(leader).unwrap();
+    node.set_env(vec![("PRIMACY_FAULT".to_owned(), fault.to_owned())]);
+    node.restart(PATIENCE).await.unwrap();
+    // Leadership may have moved while it was away.
+    let now = wait_leader(d, None).await;
+    if now != leader {
+        let to = leader.to_string();
+        d.cli(["cluster", "transfer", "--to", &to]).await.unwrap().success().unwrap();
+        wait_for("the armed node to lead", PATIENCE, async || {
+            let now = d.cluster.leader().await?;
+            anyhow::ensure!(now == leader, "n{now} leads");
+            Ok(())
+        })
+        .await
+        .unwrap();
+    }
+    leader
+}
+
+async fn disarm(d: &mut Deployment, node: u64) {
+    let node = d.cluster.node_mut(node).unwrap();
+    node.process().wait_exit(PATIENCE).await.unwrap();
+    node.set_env(vec![]);
+    node.restart(PATIENCE).await.unwrap();
+}
+
+/// Waits until no transition is under way and the group serves with all members.
+async fn at_rest(d: &Deployment) {
+    d.wait_settled(PATIENCE).await.unwrap();
+    wait_for("the transition to end", PATIENCE, async || {
+        let output = d.cli(["switchover", GROUP, "--dry-run"]).await?;
+        anyhow::ensure!(output.status == Some(0), "{}{}", output.stdout, output.stderr);
+        Ok(())
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_switchover_survives_the_death_of_its_leader_at_every_point() {
+    assert!(std::path::Path::new(BINARY).exists());
+    let mut d = deployment().await;
+    let load = load(&d);
+    for fault in SWITCHOVER {
+        eprintln!("== {fault}");
+        at_rest(&d).await;
+        let leader = arm(&mut d, fault).await;
+        at_rest(&d).await;
+        writes_go_on(&load, 50).await;
+        // The stream of progress ends with the leader; what came of it is read from the history.
+        let output = crate::harness::run(&d, &format!("switchover {GROUP}")).await;
+        assert!(matches!(output.status, Some(0 | 1 | 4 | 5)), "{fault}: {output:?}");
+        disarm(&mut d, leader).await;
+        at_rest(&d).await;
+        writes_go_on(&load, 50).await;
+        let t = last_transition(&d, 2).await;
+        assert_eq!(t["lost"]["bytes"], 0, "{fault}: {t}");
+        assert!(matches!(t["outcome"].as_str(), Some("settled" | "rolled_back")), "{fault}: {t}");
+    }
+    reckon(&d, load, 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failover_survives_the_death_of_its_leader() {
+    let mut d = Deployment::start_serving(options()).await.unwrap();
+    let load = load(&d);
+    let mut reported = 0;
+    for fault in
+        ["crash_after:start_transition", "crash_after_action:promote", "crash_after:confirm_promotion"]
+    {
+        eprintln!("== {fault}");
+        at_rest(&d).await;
+        let leader = arm(&mut d, fault).await;
+        at_rest(&d).await;
+        writes_go_on(&load, 50).await;
+        let old = d.primary().await.unwrap().member.unwrap();
+        d.group.member(&old).unwrap().kill().unwrap();
+        d.cluster.node(leader).unwrap().process().wait_exit(PATIENCE).await.unwrap();
+        wait_other(&d, &old).await;
+        writes_go_on(&load, 50).await;
+        d.group.member_mut(&old).unwrap().restart().await.unwrap();
+        disarm(&mut d, leader).await;
+        at_rest(&d).await;
+        reported += lost_bytes(&last_transition(&d, 2).await);
+    }
+    reckon(&d, load, reported).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_wakes_up_late_changes_nothing() {
+    let mut d = deployment().await;
+    let load = load(&d);
+    let leader = arm(&mut d, "freeze_before_action:open").await;
+    at_rest(&d).await;
+    writes_go_on(&load, 50).await;
+    let cli = d.cluster.cli();
+    let asked = tokio::spawn(async move { cli.run(["switchover", GROUP]).await });
+    // The leader stops before it opens the new primary; its successor opens it and the group moves on.
+    wait_leader(&d, Some(leader)).await;
+    at_rest(&d).await;
+    writes_go_on(&load, 50).await;
+    crate::harness::ok(&d, &format!("switchover {GROUP}")).await;
+    writes_go_on(&load, 50).await;
+    let before = d.primary().await.unwrap();
+    d.cluster.node(leader).unwrap().thaw().unwrap();
+    let _ = asked.await.unwrap();
+    d.cluster.node(leader).unwrap().wait_ready(PATIENCE).await.unwrap();
+    writes_go_on(&load, 200).await;
+    let after = d.primary().await.unwrap();
+    assert_eq!((before.member, before.epoch), (after.member, after.epoch));
+    reckon(&d, load, 0).await;
+}

@@ -1,0 +1,12 @@
+//! Whole deployments on this machine: three nodes, three redis-servers, writers, and faults by real signals.
+//!
+//! Each test ends with the ledger: what was acknowledged and is missing, and whether two members wrote at once.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, unreachable_pub, missing_docs)]
+
+mod bad_input;
+mod failover;
+mod harness;
+mod leader_faults;
+mod nodes;
+mod switchover;
+mod watch;
