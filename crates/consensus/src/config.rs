@@ -4,7 +4,7 @@ use primacy_core::{NodeId, SiteName};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// How long a proposal of a changed membership, or a joining node, may lag behind and still count as caught up.
+/// How many entries a node may lack and still count as caught up.
 pub(crate) const CAUGHT_UP_ENTRIES: u64 = 10;
 
 /// What a node needs to take part.

@@ -151,3 +151,81 @@ pub(crate) fn transfer_response_from(
         }),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use primacy_core::{Command, NodeId, Term, WallTime};
+    use primacy_storage::{Entry, Membership, NodeInfo, Payload, Proposal, Vote, log_id};
+    use std::collections::{BTreeMap, BTreeSet};
+
+    fn requests() -> Vec<AppendEntriesRequest<TypeConfig>> {
+        let node = NodeInfo { site: "east".to_owned(), address: "host:7400".to_owned() };
+        let membership = Membership::new(vec![BTreeSet::from([1])], BTreeMap::from([(1, node)])).unwrap();
+        let command = Command::AssumeLeadership { node: NodeId(1), term: Term(2), at: WallTime(3) };
+        let payloads = [
+            Payload::Membership(membership),
+            Payload::Blank,
+            Payload::Normal(Proposal::from(command)),
+            Payload::Normal(Proposal::RegisterNode { node: NodeId(3), store_id: u64::MAX }),
+        ];
+        let entries = payloads.into_iter().zip(0..);
+        let entries: Vec<Entry> =
+            entries.map(|(payload, index)| Entry { log_id: log_id(index.min(1), index), payload }).collect();
+        let vote = Vote::new_committed(1, 1);
+        let rest = AppendEntriesRequest {
+            vote,
+            prev_log_id: Some(entries[1].log_id),
+            entries: entries[2..].to_vec(),
+            leader_commit: Some(entries[0].log_id),
+        };
+        vec![
+            AppendEntriesRequest { vote, prev_log_id: None, entries: vec![], leader_commit: None },
+            AppendEntriesRequest { vote, prev_log_id: None, entries, leader_commit: None },
+            rest,
+        ]
+    }
+
+    #[test]
+    fn appends_come_back() {
+        for request in requests() {
+            assert_eq!(
+                format!("{:?}", append_from(append_to(&request, None)).unwrap()),
+                format!("{request:?}")
+            );
+        }
+    }
+
+    #[test]
+    fn answers_come_back() {
+        let vote = Vote::new(4, 2);
+        for answer in [
+            Ok(None),
+            Ok(Some(log_id(1, 2))),
+            Err(StreamAppendError::Conflict(log_id(0, 0))),
+            Err(StreamAppendError::HigherVote(vote)),
+        ] {
+            assert_eq!(append_response_from(append_response_to(&answer)).unwrap(), answer);
+        }
+        let mut asked = VoteRequest::new(vote, Some(log_id(3, 4)));
+        asked.leadership_transfer = true;
+        assert_eq!(vote_request_from(&vote_request_to(&asked, v1::RaftHeader::default())).unwrap(), asked);
+        let answered = VoteResponse::new(Vote::new_committed(4, 2), None, true);
+        assert_eq!(vote_response_from(vote_response_to(&answered)).unwrap(), answered);
+    }
+
+    #[test]
+    fn hand_overs_come_back() {
+        let leader = Vote::new_committed(4, 2);
+        let request = TransferLeaderRequest::new(leader, 3, Some(log_id(4, 9)));
+        assert_eq!(transfer_from(&transfer_to(&request, v1::RaftHeader::default())).unwrap(), request);
+        for answer in [
+            Ok(()),
+            Err(TransferLeaderError::VoteChanged { expected: leader, actual: Vote::new(5, 1) }),
+            Err(TransferLeaderError::LogNotFlushed { expected: Some(log_id(1, 2)), actual: None }),
+        ] {
+            assert_eq!(transfer_response_from(transfer_response_to(&answer)).unwrap(), answer);
+        }
+    }
+}

@@ -56,3 +56,47 @@ pub(crate) fn snapshot_from(bytes: Bytes) -> Result<(State, BTreeMap<NodeId, u64
     let registry = sent.registrations.iter().map(registration_from).collect::<Result<_, _>>()?;
     Ok((state, registry))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use primacy_core::{Command, Term, WallTime};
+    use primacy_storage::{Membership, NodeInfo, log_id};
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn the_content_comes_back() {
+        let mut state = State::default();
+        let command = Command::AssumeLeadership { node: NodeId(1), term: Term(2), at: WallTime(3) };
+        state.apply(7, &command).unwrap();
+        let registry = BTreeMap::from([(NodeId(1), 11), (NodeId(2), u64::MAX)]);
+        assert_eq!(snapshot_from(snapshot_to(&state, &registry)).unwrap(), (state, registry));
+    }
+
+    #[test]
+    fn a_later_format_is_refused() {
+        let later = v1::RaftSnapshot { format: 2, ..v1::RaftSnapshot::default() }.encode_to_vec();
+        assert_eq!(snapshot_from(later.into()).unwrap_err().field, "snapshot.format");
+        assert_eq!(snapshot_from(vec![0xff].into()).unwrap_err().field, "snapshot");
+    }
+
+    #[test]
+    fn what_it_covers_comes_back() {
+        let nodes = BTreeMap::from(
+            [1, 2, 3, 4]
+                .map(|id| (id, NodeInfo { site: format!("site-{id}"), address: format!("host-{id}:7400") })),
+        );
+        let half_way = vec![BTreeSet::from([1, 2, 3]), BTreeSet::from([1, 2, 4])];
+        let membership = Membership::new(half_way, nodes).unwrap();
+        for meta in [
+            SnapshotMeta::default(),
+            SnapshotMeta {
+                last_log_id: Some(log_id(3, 9)),
+                last_membership: StoredMembership::new(Some(log_id(2, 5)), membership),
+            },
+        ] {
+            assert_eq!(meta_from(meta_to(&meta)).unwrap(), meta);
+        }
+    }
+}
