@@ -59,7 +59,7 @@ async fn a_full_disk_loses_nothing_that_was_acknowledged() {
     };
     println!("after {acknowledged} entries: {error}");
     assert_eq!(error.kind(), std::io::ErrorKind::StorageFull);
-    for words in [disk.path().to_str().unwrap(), "No space left", "free some space"] {
+    for words in [disk.path().to_str().unwrap(), "no storage space", "free some space"] {
         assert!(error.to_string().contains(words), "{error}");
     }
     // Whatever comes after it is refused: nobody can say what is on the disk.

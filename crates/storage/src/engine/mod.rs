@@ -9,12 +9,14 @@
 //!
 //! This module must not know threads or openraft's callbacks. It blocks.
 
+mod database;
 mod fetch;
 mod load;
 #[cfg(test)]
 mod power_loss;
 mod watermark;
 
+pub(crate) use database::{data_file, open_sled};
 pub(crate) use fetch::{Missing, fetch};
 pub(crate) use load::{Loaded, load};
 pub(crate) use watermark::Watermark;
@@ -22,14 +24,10 @@ pub(crate) use watermark::Watermark;
 use crate::files::{Context, sync_dir};
 use crate::record::{Fault, Key, SCHEMA_VERSION, State, encode_entry, encode_state, frame};
 use crate::{Entry, LogId, StorageError, Vote, log_id};
+use database::{Write, guarded, tree, write};
 use std::collections::VecDeque;
-use std::fs::{self, File};
-use std::io;
-use std::panic::{self, AssertUnwindSafe};
+use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
-use std::thread;
-use std::time::{Duration, Instant};
 
 /// The longest value. A leaf of sled's tree holds at most 16 before it splits and takes up to 4 more in a merge, and
 /// it must stay below the 128 KiB where sled puts it in a file of its own, unsynced.
@@ -37,16 +35,6 @@ const PART_BYTES: usize = 4096;
 
 /// About what a removal adds to sled's log.
 const REMOVAL_BYTES: usize = 32;
-
-/// Pages that sled keeps in memory. What is read often is in our own cache.
-const SLED_CACHE_BYTES: u64 = 8 << 20;
-
-/// How long a flush may take before another one looks whether it still waits for something.
-const FLUSH_PATIENCE: Duration = Duration::from_secs(2);
-
-/// sled's file locks outlive the last handle by the time its garbage collection takes.
-const REOPEN_PATIENCE: Duration = Duration::from_secs(5);
-const REOPEN_RETRY: Duration = Duration::from_millis(10);
 
 /// One entry as the chain of checksums sees it.
 #[derive(Clone, Copy, Debug)]
@@ -57,9 +45,6 @@ pub(crate) struct Link {
     /// The number of its further parts.
     pub(crate) parts: u16,
 }
-
-/// A key, and its value unless it is removed.
-type Write = (Vec<u8>, Option<Vec<u8>>);
 
 /// The open log on disk. Changes gather in a batch until [`Engine::commit`].
 pub(crate) struct Engine {
@@ -215,11 +200,7 @@ impl Engine {
         let batch = std::mem::take(&mut self.batch);
         self.batch_bytes = 0;
         let atomic = std::mem::take(&mut self.atomic);
-        guarded(&self.path, "write", || {
-            write(&self.tree, batch, atomic)?;
-            if atomic { flush_watched(&self.db) } else { self.db.flush() }
-        })?;
-        Ok(())
+        write(&self.db, &self.tree, &self.path, batch, atomic)
     }
 
     /// Whether the watermark waits for a sync.
@@ -247,42 +228,6 @@ impl Engine {
     }
 }
 
-/// Hands a batch to sled. Atomicity costs a disk write more, and appending does not need it: sled recovers a prefix of
-/// what it was given, the state record comes last, and entries beyond what it says are dropped.
-fn write(tree: &sled::Tree, batch: Vec<Write>, atomic: bool) -> sled::Result<()> {
-    if !atomic {
-        for (key, value) in batch {
-            match value {
-                Some(value) => tree.insert(key, value)?,
-                None => tree.remove(key)?,
-            };
-        }
-        return Ok(());
-    }
-    let mut whole = sled::Batch::default();
-    for (key, value) in batch {
-        match value {
-            Some(value) => whole.insert(key, value),
-            None => whole.remove(key),
-        }
-    }
-    tree.apply_batch(whole)
-}
-
-/// Flushes after an atomic batch. sled wakes nobody when the write that seals one fails, so a flush that began before
-/// would wait for ever; one that begins after sees the failure.
-fn flush_watched(db: &sled::Db) -> sled::Result<usize> {
-    let (tell, outcome) = mpsc::channel();
-    loop {
-        let (db, tell) = (db.clone(), tell.clone());
-        // Nobody listens to the others once one has answered.
-        thread::Builder::new().name("log-flush".to_owned()).spawn(move || drop(tell.send(db.flush())))?;
-        if let Ok(outcome) = outcome.recv_timeout(FLUSH_PATIENCE) {
-            return outcome;
-        }
-    }
-}
-
 /// Creates an empty log in `dir`, which must not exist.
 pub(crate) fn create(dir: &Path) -> Result<(), StorageError> {
     let db = open_sled(dir)?;
@@ -295,79 +240,7 @@ pub(crate) fn create(dir: &Path) -> Result<(), StorageError> {
         (key, Some(value))
     });
     let tree = tree(&db, &path)?;
-    guarded(&path, "write", || {
-        write(&tree, batch.collect(), true)?;
-        db.flush()
-    })?;
-    Ok(())
-}
-
-/// The file of a sled directory that holds the data.
-pub(crate) fn data_file(dir: &Path) -> PathBuf {
-    dir.join("db")
-}
-
-/// Opens the sled database in `dir`.
-pub(crate) fn open_sled(dir: &Path) -> Result<sled::Db, StorageError> {
-    let path = data_file(dir);
-    remove_unfinished_snapshots(dir)?;
-    let config = sled::Config::new().path(dir).flush_every_ms(None).cache_capacity(SLED_CACHE_BYTES);
-    let give_up = Instant::now() + REOPEN_PATIENCE;
-    loop {
-        match guarded(&path, "open", || config.open()) {
-            // The directory's own lock is held already, so this can only be a former handle of this process.
-            Err(StorageError::Io { source, .. }) if is_lock_conflict(&source) && Instant::now() < give_up => {
-                thread::sleep(REOPEN_RETRY);
-            }
-            opened => return opened,
-        }
-    }
-}
-
-fn is_lock_conflict(error: &io::Error) -> bool {
-    error.to_string().contains("could not acquire lock")
-}
-
-/// The one tree.
-pub(crate) fn tree(db: &sled::Db, path: &Path) -> Result<sled::Tree, StorageError> {
-    guarded(path, "open", || db.open_tree("log"))
-}
-
-/// A kill while sled wrote one leaves it cut short, and sled would take it for its newest snapshot. The former one is
-/// still there: sled removes it after the new one has its name.
-fn remove_unfinished_snapshots(dir: &Path) -> Result<(), StorageError> {
-    if !dir.exists() {
-        return Ok(());
-    }
-    for entry in fs::read_dir(dir).context(dir, "list the directory")? {
-        let path = entry.context(dir, "list the directory")?.path();
-        if path.extension().is_some_and(|extension| extension == "generating") {
-            fs::remove_file(&path).context(&path, "remove the unfinished file")?;
-        }
-    }
-    Ok(())
-}
-
-/// Runs a call of sled, which reports damage by errors and by panics.
-fn guarded<T>(
-    path: &Path,
-    doing: &'static str,
-    call: impl FnOnce() -> sled::Result<T>,
-) -> Result<T, StorageError> {
-    match panic::catch_unwind(AssertUnwindSafe(call)) {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(sled::Error::Io(source))) => Err(source).context(path, doing),
-        Ok(Err(sled::Error::Corruption { .. })) => {
-            Err(Fault::new("database", "sled reads damaged data").at(path))
-        }
-        Ok(Err(error)) => Err(Fault::new("database", error.to_string()).at(path)),
-        Err(panic) => Err(Fault::new("database", panic_text(&*panic)).at(path)),
-    }
-}
-
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
-    format!("sled gave up: {}", text.unwrap_or("no reason given"))
+    write(&db, &tree, &path, batch.collect(), true)
 }
 
 impl Fault {
