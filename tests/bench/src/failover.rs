@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use primacy_testbed::load::SentinelLocate;
 use primacy_testbed::{
     Deployment, DeploymentOptions, RedisGroup, RedisSentinel, SentinelOptions, Signal, Workdir, wait_for,
@@ -138,13 +138,13 @@ impl SentinelDeployment {
         let address = self.group.member(&primary)?.address().to_owned();
         let outage = kill(&self.group, &primary, &address, self.locate(), round).await?.longest;
         self.group.member_mut(&primary)?.restart().await?;
-        let successor = wait_for("the Sentinels to agree on another primary", SETTLE_DEADLINE, async || {
-            self.primary()
-                .await
-                .and_then(|now| if now == primary { Err(anyhow!("still {now}")) } else { Ok(now) })
+        // Asked anew each time: on a busy machine the Sentinels may have gone on to yet another one meanwhile.
+        wait_for("all to follow the primary of the Sentinels", SETTLE_DEADLINE, async || {
+            let now = self.primary().await?;
+            ensure!(now != primary, "the Sentinels still name {now}");
+            self.group.wait_replicating(&now, Duration::from_millis(200)).await
         })
         .await?;
-        self.group.wait_replicating(&successor, SETTLE_DEADLINE).await?;
         self.wait_discovered().await?;
         Ok(outage)
     }
