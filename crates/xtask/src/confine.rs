@@ -31,7 +31,7 @@ enum Places {
 const RULES: &[Rule] = &[
     Rule { library: "openraft*", places: Places::Only(&["storage", "consensus"], &[]) },
     Rule { library: "sled", places: Places::Only(&["storage"], &[]) },
-    Rule { library: "redis", places: Places::Only(&["redis", "testbed", "bench"], &["client"]) },
+    Rule { library: "redis", places: Places::Only(&["redis", "testbed", "bench"], &["client", "cli"]) },
     Rule { library: "tonic*", places: Places::NotIn(&["core", "runtime", "storage", "redis"]) },
 ];
 
@@ -91,6 +91,7 @@ mod tests {
             "consensus: openraft, tonic",
             "redis: redis!",
             "client: tonic, tonic-types, dev redis!",
+            "cli: dev redis!",
         ];
         assert_eq!(check_lines(&lines), Vec::<String>::new());
     }
@@ -100,8 +101,13 @@ mod tests {
         let only = "must not depend on openraft-rt-tokio: its home is storage, consensus";
         assert_eq!(check_lines(&["node: openraft-rt-tokio"]), [format!("node {only}")]);
         assert_eq!(check_lines(&["node: dev sled"]), ["node must not depend on sled: its home is storage"]);
+    }
+
+    #[test]
+    fn a_library_for_tests_alone_fails_elsewhere() {
         let only = "must not depend on redis: its home is redis, testbed, bench";
         assert_eq!(check_lines(&["redis: redis!", "client: redis!"]), [format!("client {only}")]);
+        assert_eq!(check_lines(&["redis: redis!", "cli: build redis!"]), [format!("cli {only}")]);
     }
 
     #[test]

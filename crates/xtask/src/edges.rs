@@ -27,7 +27,6 @@ const PERMITTED: &[(&str, &[&str])] = &[
     ("client", &["core", "wire"]),
     ("testbed", &["core", "client"]),
     ("cli", &["core", "client", "node", "wire", "redis", "testbed"]),
-    ("e2e", &["testbed", "client", "core", "wire"]),
     ("bench", &["testbed", "client", "core", "wire"]),
     ("xtask", &[]),
 ];
