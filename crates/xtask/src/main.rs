@@ -17,6 +17,7 @@ mod files;
 mod format;
 mod length;
 mod licences;
+mod seam;
 mod verify;
 mod words;
 mod workspace;

@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 
 use crate::workspace::Workspace;
-use crate::{clippy, confine, docs, edges, format, length, licences, words};
+use crate::{clippy, confine, docs, edges, format, length, licences, seam, words};
 
 /// One rule of the house.
 pub(crate) struct Check {
@@ -39,9 +39,10 @@ impl Report {
 }
 
 /// In the order in which they run.
-const CHECKS: [Check; 8] = [
+const CHECKS: [Check; 9] = [
     format::CHECK,
     words::CHECK,
+    seam::CHECK,
     length::CHECK,
     edges::CHECK,
     confine::CHECK,
