@@ -125,7 +125,7 @@ mod tests {
         let words = ["primacy", "groups", "--endpoints", "a:1, [::1]:2", "--timeout", "1m"];
         let cli = Cli::try_parse_from(words).unwrap();
         assert_eq!(cli.global.endpoints, ["a:1", "[::1]:2"]);
-        assert_eq!(cli.global.timeout, Duration::from_secs(60));
+        assert_eq!(cli.global.timeout, Duration::from_mins(1));
     }
 
     #[test]

@@ -51,6 +51,5 @@ pub(crate) async fn run(args: ApplyArgs, ask: &Ask) -> Result<(), Failure> {
         return Ok(());
     }
     let list = problems_text(&report.problems);
-    let list: String = list.lines().map(|line| format!("\n  {line}")).collect();
-    Err(Failure::usage(format!("{} cannot be applied; nothing was changed{list}", args.file.display())))
+    Err(Failure::usage(format!("{} cannot be applied; nothing was changed\n{list}", args.file.display())))
 }

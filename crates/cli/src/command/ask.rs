@@ -25,19 +25,19 @@ impl Ask {
         Ok(Ask { client, screen, timeout: global.timeout })
     }
 
-    /// A part of an answer in words of ours.
-    pub(crate) fn understood<T>(&self, converted: Result<T, WireError>) -> Result<T, Failure> {
-        converted.map_err(|error| {
-            Failure::failed(format!("the answer has a part that this version does not understand: {error}"))
-                .remedy(format!("use the version of the nodes; this is {}", env!("CARGO_PKG_VERSION")))
-        })
-    }
-
     /// The site of the primary, if somebody knows it.
     pub(crate) async fn site_of_primary(&self, group: &str) -> Option<String> {
         let primary = self.client.get_primary(group, v1::Consistency::Linearizable).await;
         primary.ok().and_then(|primary| primary.site)
     }
+}
+
+/// A part of an answer in words of ours.
+pub(crate) fn understood<T>(converted: Result<T, WireError>) -> Result<T, Failure> {
+    converted.map_err(|error| {
+        Failure::failed(format!("the answer has a part that this version does not understand: {error}"))
+            .remedy(format!("use the version of the nodes; this is {}", env!("CARGO_PKG_VERSION")))
+    })
 }
 
 /// What an error of the client means for whoever runs the command.
@@ -48,7 +48,9 @@ pub(crate) fn failure_of(error: &ClientError) -> Failure {
         ClientError::Invalid { field, reason, remedy } => {
             Failure::usage(format!("{field}: {reason}")).remedy(remedy)
         }
-        ClientError::NotFound { .. } => Failure::usage(message).remedy("primacy groups lists what there is"),
+        // Their message says what to do.
+        ClientError::NotFound { .. } => Failure::usage(message),
+        ClientError::Compacted { .. } | ClientError::Other(_) => Failure::failed(message),
         ClientError::NoLeader { .. } | ClientError::Stale { .. } => Failure::new(Exit::NoLeader, message)
             .remedy(
                 "a majority of the nodes must run and see each other; primacy cluster status tells who does",
@@ -60,9 +62,6 @@ pub(crate) fn failure_of(error: &ClientError) -> Failure {
             .remedy("it may have happened or may yet happen; primacy status shows what is"),
         ClientError::TimedOut { outcome_unknown: false, .. } => Failure::new(Exit::NoLeader, message)
             .remedy("nothing was changed; wait longer with --timeout, or ask other nodes with --endpoints"),
-        ClientError::Compacted { .. } => Failure::failed(message)
-            .remedy("take the revision of primacy groups -o json, and watch from there"),
-        ClientError::Other(_) => Failure::failed(message),
     }
 }
 
@@ -89,7 +88,7 @@ mod tests {
         ] {
             let failure = failure_of(&error);
             assert_eq!(failure.exit.code(), code, "{error}");
-            assert!(failure.remedy.is_some() || matches!(code, 1 | 3), "{error}");
+            assert!(failure.remedy.is_some() || matches!(code, 1..=3), "{error}");
         }
     }
 }

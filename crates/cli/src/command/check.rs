@@ -69,7 +69,7 @@ fn report(
             screen.line(&format!("  {line}"))?;
         }
     }
-    Ok((!valid).then(|| format!("{file} is not valid\n{}", indented(&listed))))
+    Ok((!valid).then(|| format!("{file} is not valid\n{listed}")))
 }
 
 /// A group can only be watched from sites that have a node.
@@ -84,10 +84,6 @@ fn sites_without_node(groups: &[primacy_core::GroupSpec], node: &NodeConfig) -> 
             remedy: "correct the site, or have a node join there by `primacy cluster add`".to_owned(),
         })
         .collect()
-}
-
-fn indented(text: &str) -> String {
-    text.lines().map(|line| format!("  {line}\n")).collect()
 }
 
 impl From<&Problem> for ProblemReport {

@@ -1,4 +1,4 @@
-use super::{Ask, failure_of};
+use super::{Ask, failure_of, understood};
 use crate::exit::Failure;
 use crate::show::group::GroupsReport;
 use clap::Args;
@@ -14,7 +14,7 @@ pub(crate) struct GroupsArgs {}
 pub(crate) async fn run(_: &GroupsArgs, ask: &Ask) -> Result<(), Failure> {
     let answer =
         ask.client.list_groups(Consistency::Linearizable).await.map_err(|error| failure_of(&error))?;
-    let report = ask.understood(GroupsReport::try_from(answer))?;
+    let report = understood(GroupsReport::try_from(answer))?;
     if ask.screen.json() {
         ask.screen.object(&report)?;
     } else {

@@ -1,4 +1,4 @@
-use super::{Ask, failure_of, now_us};
+use super::{Ask, failure_of, now_us, understood};
 use crate::exit::Failure;
 use crate::show::transition::{TransitionReport, history_text};
 use clap::Args;
@@ -27,7 +27,7 @@ pub(crate) async fn run(args: HistoryArgs, ask: &Ask) -> Result<(), Failure> {
     let request = v1::HistoryRequest { group: args.group, last: args.last };
     let answer = ask.client.admin().history(request).await.map_err(|error| failure_of(&error))?;
     let transitions = answer.transitions.into_iter().map(|transition| {
-        let transition = ask.understood(Transition::try_from(transition))?;
+        let transition = understood(Transition::try_from(transition))?;
         Ok(TransitionReport::from(&transition))
     });
     let transitions: Vec<TransitionReport> = transitions.collect::<Result<_, Failure>>()?;

@@ -20,13 +20,15 @@ pub(crate) mod switchover;
 mod transition;
 pub(crate) mod watch;
 
-pub(crate) use ask::{Ask, failure_of};
+pub(crate) use ask::{Ask, failure_of, understood};
 
 use crate::args::{Cli, Command, Global};
-use crate::exit::{Exit, Failure};
+use crate::exit::Failure;
 use crate::logging;
 use crate::screen::Screen;
+use crate::show::apply::{ProblemReport, problems_text};
 use clap::Args;
+use primacy_node::config::Problems;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -114,9 +116,7 @@ fn now_us() -> u64 {
 }
 
 /// What is wrong with a file, as an error.
-fn invalid_file(path: &Path, problems: &primacy_node::config::Problems) -> Failure {
-    let problems: Vec<_> = problems.0.iter().map(crate::show::apply::ProblemReport::from).collect();
-    let list = crate::show::apply::problems_text(&problems);
-    let list: String = list.lines().map(|line| format!("\n  {line}")).collect();
-    Failure::new(Exit::Usage, format!("{} is not valid{list}", path.display()))
+fn invalid_file(path: &Path, problems: &Problems) -> Failure {
+    let problems: Vec<_> = problems.0.iter().map(ProblemReport::from).collect();
+    Failure::usage(format!("{} is not valid\n{}", path.display(), problems_text(&problems)))
 }

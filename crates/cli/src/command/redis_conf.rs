@@ -1,4 +1,4 @@
-use super::{Ask, failure_of, invalid_file};
+use super::{Ask, failure_of, invalid_file, understood};
 use crate::exit::Failure;
 use clap::Args;
 use primacy_core::{GroupName, GroupSpec, MemberName};
@@ -62,7 +62,7 @@ async fn from_cluster(group: &str, ask: &Ask) -> Result<GroupSpec, Failure> {
     let request = v1::StatusRequest { group: Some(group.to_owned()) };
     let answer = ask.client.admin().status(request).await.map_err(|error| failure_of(&error))?;
     let spec = answer.groups.into_iter().find_map(|status| status.spec);
-    ask.understood(spec.ok_or_else(|| WireError::missing("groups.spec")).and_then(GroupSpec::try_from))
+    understood(spec.ok_or_else(|| WireError::missing("groups.spec")).and_then(GroupSpec::try_from))
 }
 
 fn secrets(config: Option<&Path>, group: &GroupName) -> Result<ConfSecrets, Failure> {

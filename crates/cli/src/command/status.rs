@@ -1,4 +1,4 @@
-use super::{Ask, failure_of, now_us};
+use super::{Ask, failure_of, now_us, understood};
 use crate::exit::{Exit, Failure};
 use crate::show::status::StatusReport;
 use clap::Args;
@@ -43,37 +43,28 @@ pub(crate) async fn run(args: StatusArgs, ask: &Ask) -> Result<(), Failure> {
 
 async fn fetch(group: Option<String>, ask: &Ask) -> Result<StatusReport, Failure> {
     let answer = ask.client.admin().status(v1::StatusRequest { group }).await;
-    ask.understood(StatusReport::try_from(answer.map_err(|error| failure_of(&error))?))
+    understood(StatusReport::try_from(answer.map_err(|error| failure_of(&error))?))
 }
 
-/// Draws the status again and again on a terminal; elsewhere prints it when something that matters has changed.
+/// Draws the status again and again on a terminal; elsewhere prints it when something has happened.
 async fn watch(group: Option<String>, ask: &Ask) -> Result<(), Failure> {
     let with_members = group.is_some();
-    let mut seen = None;
+    let drawn = ask.screen.tty && !ask.screen.json();
+    let mut seen: Option<Result<StatusReport, Failure>> = None;
     loop {
-        match fetch(group.clone(), ask).await {
-            Ok(report) if ask.screen.tty && !ask.screen.json() => {
-                ask.screen.redraw(&report.text(now_us(), with_members, ask.screen))?;
-            }
-            Ok(report) => {
-                let essence = Some(report.essence());
-                if seen != essence {
-                    seen = essence;
-                    show(&report, with_members, ask)?;
-                }
-            }
+        let now = fetch(group.clone(), ask).await;
+        let at_rest = now.clone().map(StatusReport::at_rest);
+        let changed = seen.as_ref() != Some(&at_rest);
+        match &now {
+            Ok(report) if drawn => ask.screen.redraw(&report.text(now_us(), with_members, ask.screen))?,
+            Ok(report) if changed => show(report, with_members, ask)?,
             // It may come back: that is what is being watched.
-            Err(failure) if failure.exit == Exit::NoLeader => {
-                let essence = Some(failure.message.clone());
-                if ask.screen.tty && !ask.screen.json() {
-                    ask.screen.redraw(&failure.to_string())?;
-                } else if seen != essence {
-                    seen = essence;
-                    write!(std::io::stderr(), "{failure}")?;
-                }
-            }
-            Err(failure) => return Err(failure),
+            Err(failure) if failure.exit != Exit::NoLeader => return Err(failure.clone()),
+            Err(failure) if drawn => ask.screen.redraw(&failure.to_string())?,
+            Err(failure) if changed => write!(std::io::stderr(), "{failure}")?,
+            Ok(_) | Err(_) => {}
         }
+        seen = Some(at_rest);
         tokio::time::sleep(REDRAW_INTERVAL).await;
     }
 }

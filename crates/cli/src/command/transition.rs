@@ -1,7 +1,7 @@
 //! What switchover, failover and failback share: the checks, then the phases as they pass, then the sentence that
 //! ends it.
 
-use super::{Ask, failure_of};
+use super::{Ask, failure_of, understood};
 use crate::exit::{Exit, Failure};
 use crate::show::transition::{CheckReport, PhaseReport, ProgressReport, TransitionReport, checks_text};
 use futures::{Stream, StreamExt};
@@ -35,15 +35,15 @@ pub(super) async fn follow(
         match next.transpose().map_err(|error| failure_of(&error))?.and_then(|progress| progress.news) {
             Some(News::Checks(checks)) => refusal = checked(wish, checks, ask)?,
             Some(News::Started(transition)) => {
-                let transition = ask.understood(Transition::try_from(transition))?;
+                let transition = understood(Transition::try_from(transition))?;
                 started(&transition, ask)?;
             }
             Some(News::Phase(record)) => {
-                let phase = PhaseReport::from(&ask.understood(PhaseRecord::try_from(record))?);
+                let phase = PhaseReport::from(&understood(PhaseRecord::try_from(record))?);
                 passed(phase, ask)?;
             }
             Some(News::Ended(transition)) => {
-                let transition = ask.understood(Transition::try_from(transition))?;
+                let transition = understood(Transition::try_from(transition))?;
                 return ended(wish, TransitionReport::from(&transition), ask).await;
             }
             None => match refusal {

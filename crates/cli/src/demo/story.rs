@@ -12,7 +12,7 @@ use primacy_core::{Event, Transition};
 use primacy_testbed::ledger::Lost;
 use primacy_testbed::{
     ClusterOptions, Credentials, Deployment, DeploymentOptions, Ledger, Load, LoadOptions, RedisAddress,
-    wait_for,
+    RedisServer, wait_for,
 };
 use primacy_wire::v1::{self, Consistency, transition_progress::News};
 use std::pin::pin;
@@ -45,7 +45,7 @@ struct Stage {
     timeline: Timeline,
     // Stopped before the servers are: a load without servers would only fill its ledger with failures.
     load: Arc<Load>,
-    _watchers: JoinSet<()>,
+    watchers: JoinSet<()>,
     deployment: Deployment,
     acts: Vec<Act>,
 }
@@ -83,15 +83,8 @@ impl Stage {
         let mut watchers = JoinSet::new();
         watchers.spawn(show_events(client.clone(), group.clone(), timeline.clone()));
         watchers.spawn(show_load(load.clone(), timeline.clone()));
-        let stage = Stage {
-            client,
-            group,
-            timeline: timeline.clone(),
-            load,
-            _watchers: watchers,
-            deployment,
-            acts: vec![],
-        };
+        let stage =
+            Stage { client, group, timeline: timeline.clone(), load, watchers, deployment, acts: vec![] };
         let primary = stage.primary().await?;
         stage.timeline.say(&format!(
             "{} is served by {primary}; {WRITERS} writers at full speed, and a direct writer at each member",
@@ -152,8 +145,9 @@ impl Stage {
     /// To a member that is not the most preferred, so that there is something to fail back from.
     async fn switch_over(&mut self) -> Result<()> {
         let old = self.calm().await?;
-        let less_preferred = self.deployment.group.servers().skip(1).map(|server| server.name());
-        let to = less_preferred.filter(|name| *name != old).next().map(str::to_owned);
+        let mut less_preferred = self.deployment.group.servers().skip(1).map(RedisServer::name);
+        let to = less_preferred.find(|name| *name != old).map(str::to_owned);
+        drop(less_preferred);
         let to = to.ok_or_else(|| anyhow!("there is no third member"))?;
         self.timeline.fault(&format!("switchover from {old} to {to}"));
         self.planned(format!("switchover to {to}"), Some(to), false).await
@@ -189,7 +183,7 @@ impl Stage {
     async fn finish(mut self) -> Result<Vec<Row>> {
         let primary = self.calm().await?;
         self.timeline.say("stopping the writers, and reading every record back");
-        self._watchers.shutdown().await;
+        self.watchers.shutdown().await;
         let load = Arc::into_inner(self.load).ok_or_else(|| anyhow!("the load is still in use"))?;
         let ledger = load.stop().await;
         let address = RedisAddress::new(self.deployment.group.member(&primary)?.address());
@@ -315,7 +309,7 @@ async fn show_events(client: Client, group: String, timeline: Timeline) {
     while let Some(batch) = batches.next().await {
         match batch {
             Ok(batch) => {
-                batch.events.iter().filter_map(effect_of).for_each(|effect| timeline.effect(&effect))
+                batch.events.iter().filter_map(effect_of).for_each(|effect| timeline.effect(&effect));
             }
             Err(error) => {
                 timeline.effect(&format!("no more events are shown: {error}"));

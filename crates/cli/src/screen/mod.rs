@@ -48,6 +48,7 @@ impl Screen {
     }
 
     /// Text as it is, at once.
+    #[expect(clippy::unused_self, reason = "a screen is where it goes, be there one or many")]
     pub(crate) fn write(self, text: &str) -> io::Result<()> {
         let mut out = io::stdout().lock();
         out.write_all(text.as_bytes())?;

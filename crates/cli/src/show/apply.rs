@@ -61,9 +61,8 @@ impl ApplyReport {
             };
             text += &screen.tone(tone, &format!("{sign} {} {}", change.group, change.kind));
             text.push('\n');
-            for line in &change.lines {
-                text += &format!("    {line}\n");
-            }
+            let lines = change.lines.iter().flat_map(|line| ["    ", line, "\n"]);
+            text.extend(lines);
         }
         text + &self.sum(same) + "\n"
     }
@@ -110,13 +109,11 @@ impl ApplyReport {
 
 /// Problems as an error lists them: the key, the reason, and the remedy below.
 pub(crate) fn problems_text(problems: &[ProblemReport]) -> String {
-    problems
-        .iter()
-        .map(|problem| match problem.remedy.as_str() {
-            "" => format!("{}: {}\n", problem.key, problem.reason),
-            remedy => format!("{}: {}\n    remedy: {remedy}\n", problem.key, problem.reason),
-        })
-        .collect()
+    let line = |problem: &ProblemReport| match problem {
+        ProblemReport { key, reason, remedy } if remedy.is_empty() => format!("  {key}: {reason}\n"),
+        ProblemReport { key, reason, remedy } => format!("  {key}: {reason}\n      remedy: {remedy}\n"),
+    };
+    problems.iter().map(line).collect::<Vec<_>>().concat()
 }
 
 #[cfg(test)]
@@ -169,11 +166,11 @@ mod tests {
             reason: "10.0.0.1:6379 is not reachable".into(),
             remedy: remedy.into(),
         };
-        expect![[r"
-            redis.features.member.east-a: 10.0.0.1:6379 is not reachable
-                remedy: start it, or correct its address
-            redis.features.member.east-a: 10.0.0.1:6379 is not reachable
-        "]]
+        expect![[r#"
+              redis.features.member.east-a: 10.0.0.1:6379 is not reachable
+                  remedy: start it, or correct its address
+              redis.features.member.east-a: 10.0.0.1:6379 is not reachable
+        "#]]
         .assert_eq(&problems_text(&[problem("start it, or correct its address"), problem("")]));
     }
 

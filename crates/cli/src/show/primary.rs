@@ -38,20 +38,18 @@ impl PrimaryReport {
     /// One line, the address first: that is what was asked for.
     pub(crate) fn text(&self, screen: Screen) -> String {
         let state = screen.tone(state_tone(&self.state), &self.state);
-        let mut text = match (&self.address, &self.member, &self.site) {
+        let place = match (&self.address, &self.member, &self.site) {
             (Some(address), Some(member), Some(site)) => {
-                format!("{address}  {member} ({site})  epoch {}  {state}", self.epoch)
+                format!("{address}  {member} ({site})  epoch {}  ", self.epoch)
             }
-            _ => state,
+            _ => String::new(),
         };
-        if self.consistency != "linearizable" {
-            text.push_str(&format!("  {}, {} ms old", self.consistency, self.age_ms));
-        }
-        if let Some(reason) = &self.reason {
-            text.push_str(&format!("\n  {reason}"));
-        }
-        text.push('\n');
-        text
+        let age = match self.consistency.as_str() {
+            "linearizable" => String::new(),
+            level => format!("  {level}, {} ms old", self.age_ms),
+        };
+        let reason = self.reason.as_ref().map(|reason| format!("  {reason}\n")).unwrap_or_default();
+        format!("{place}{state}{age}\n{reason}")
     }
 }
 

@@ -98,34 +98,23 @@ impl StatusReport {
         text
     }
 
-    /// What has changed when this has: states, not numbers that move all the time.
-    pub(crate) fn essence(&self) -> String {
-        let mut text = format!("{:?}", self.cluster.leader);
-        for node in &self.cluster.nodes {
-            text += &format!(" n{}:{}:{}", node.id, node.voter, node.reachable);
+    /// The same without the numbers that move all the time: when this changes, something has happened.
+    pub(crate) fn at_rest(mut self) -> Self {
+        self.cluster.revision = 0;
+        for node in &mut self.cluster.nodes {
+            node.last_heard_ms = None;
+            node.matched_index = None;
         }
-        for GroupStatusReport { group, members, paused, notes, .. } in &self.groups {
-            text += &format!(
-                "\n{} {} {} {} {} {paused:?} {notes:?}",
-                group.group,
-                group.state,
-                group.primary_words(),
-                group.epoch_words(),
-                group.standbys_words()
-            );
-            for member in members {
-                text += &format!(
-                    " {}:{}:{}:{:?}:{:?}:{:?}",
-                    member.member,
-                    member.role,
-                    member.health,
-                    member.reachable_from,
-                    member.link_up,
-                    member.shut
-                );
+        for status in &mut self.groups {
+            if let Some(primary) = &mut status.group.primary {
+                (primary.revision, primary.age_ms) = (0, 0);
+            }
+            for member in &mut status.members {
+                (member.offset_bytes, member.lag_bytes, member.rtt_ms) = (None, None, None);
+                member.evidence.clear();
             }
         }
-        text
+        self
     }
 
     fn groups_table(&self, now_us: u64) -> Table {
