@@ -1,6 +1,6 @@
 //! What `check` and `apply` refuse: key, reason and remedy, and nothing is changed.
 
-use crate::harness::{PATIENCE, deployment, ok, options, run};
+use crate::harness::{PATIENCE, at_rest, deployment, ok, options, run};
 use primacy_testbed::{Deployment, RedisOptions, RedisServer, ports, wait_for};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -10,7 +10,14 @@ struct Bad<'a> {
     before: String,
 }
 
-impl Bad<'_> {
+impl<'a> Bad<'a> {
+    async fn new(d: &'a Deployment) -> Bad<'a> {
+        at_rest(d).await;
+        let mut bad = Bad { d, dir: tempfile::tempdir().unwrap(), before: String::new() };
+        bad.before = bad.groups().await;
+        bad
+    }
+
     /// Applies a file that must be refused, naming all of `words`.
     async fn refuse(&self, text: &str, words: &[&str]) {
         let path = self.dir.path().join("bad.toml");
@@ -49,8 +56,7 @@ async fn plain(dir: &std::path::Path, name: &str, config: &[&str]) -> RedisServe
 async fn files_that_cannot_be_right() {
     let d = deployment().await;
     let taken = d.group.member("north-a").unwrap().address().to_owned();
-    let mut bad = Bad { d: &d, dir: tempfile::tempdir().unwrap(), before: String::new() };
-    bad.before = bad.groups().await;
+    let bad = Bad::new(&d).await;
     let two = |name| group(name, &[("a", "east", "127.0.0.1:1001"), ("b", "west", "127.0.0.1:1002")]);
 
     bad.refuse(
@@ -84,8 +90,7 @@ async fn files_that_cannot_be_right() {
 #[tokio::test(flavor = "multi_thread")]
 async fn servers_that_cannot_be_members() {
     let d = deployment().await;
-    let mut bad = Bad { d: &d, dir: tempfile::tempdir().unwrap(), before: String::new() };
-    bad.before = bad.groups().await;
+    let bad = Bad::new(&d).await;
     let servers = tempfile::tempdir().unwrap();
     let auth = ["user primacy on >secret ~* &* +@all"];
     let good = plain(servers.path(), "good", &auth).await;

@@ -110,24 +110,28 @@ pub async fn refused(d: &Deployment, words: &str, code: i32) -> String {
     format!("{}{}", output.stdout, output.stderr)
 }
 
-pub async fn json(d: &Deployment, words: &str) -> Vec<Value> {
-    let text = ok(d, &format!("{words} -o json")).await;
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
-
-/// The newest transition in the history, once there are at least `count`.
-pub async fn last_transition(d: &Deployment, count: usize) -> Value {
+/// All transitions of the history, the newest last, once there are at least `count` and the newest has ended.
+pub async fn transitions(d: &Deployment, count: usize) -> Vec<Value> {
     wait_for("the transition to be in the history", PATIENCE, async || {
         let output = d.cli(["history", GROUP, "-o", "json"]).await?.success()?;
-        let all: Vec<Value> = output.stdout.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+        let mut all: Vec<Value> =
+            output.stdout.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+        all.sort_by_key(|t| t["epoch"].as_u64());
         ensure!(all.len() >= count, "{} transitions", all.len());
-        // Newest first or last: the epoch says.
-        all.into_iter().max_by_key(|t| t["epoch"].as_u64()).ok_or_else(|| anyhow!("none"))
+        let last = all.last().ok_or_else(|| anyhow!("none"))?;
+        ensure!(last["outcome"] != "waiting", "not ended: {last}");
+        Ok(all)
     })
     .await
     .unwrap()
 }
 
+/// The newest transition of the history, once there are at least `count` and it has ended.
+pub async fn last_transition(d: &Deployment, count: usize) -> Value {
+    transitions(d, count).await.pop().unwrap()
+}
+
+/// What a transition says that it lost at most, in bytes of the replication stream.
 pub fn lost_bytes(transition: &Value) -> u64 {
     transition["lost"]["bytes"].as_u64().expect("the loss is bounded")
 }
@@ -164,4 +168,16 @@ pub async fn wait_leader(d: &Deployment, not: Option<u64>) -> u64 {
     })
     .await
     .unwrap()
+}
+
+/// Waits until no transition is under way, the group serves with all members, and every check would pass.
+pub async fn at_rest(d: &Deployment) {
+    d.wait_settled(PATIENCE).await.unwrap();
+    wait_for("the transition to end", PATIENCE, async || {
+        let output = d.cli(["switchover", GROUP, "--dry-run"]).await?;
+        ensure!(output.status == Some(0), "{}{}", output.stdout, output.stderr);
+        Ok(())
+    })
+    .await
+    .unwrap();
 }

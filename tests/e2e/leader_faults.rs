@@ -1,8 +1,8 @@
 //! The leader dies at each point of a transition; the next one finishes it or rolls it back.
 
 use crate::harness::{
-    BINARY, GROUP, PATIENCE, deployment, last_transition, load, lost_bytes, options, reckon, wait_leader,
-    wait_other, writes_go_on,
+    GROUP, PATIENCE, at_rest, deployment, last_transition, load, lost_bytes, ok, reckon, run, transitions,
+    wait_leader, wait_other, writes_go_on,
 };
 use primacy_testbed::{Deployment, wait_for};
 
@@ -47,36 +47,22 @@ async fn disarm(d: &mut Deployment, node: u64) {
     node.restart(PATIENCE).await.unwrap();
 }
 
-/// Waits until no transition is under way and the group serves with all members.
-async fn at_rest(d: &Deployment) {
-    d.wait_settled(PATIENCE).await.unwrap();
-    wait_for("the transition to end", PATIENCE, async || {
-        let output = d.cli(["switchover", GROUP, "--dry-run"]).await?;
-        anyhow::ensure!(output.status == Some(0), "{}{}", output.stdout, output.stderr);
-        Ok(())
-    })
-    .await
-    .unwrap();
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_switchover_survives_the_death_of_its_leader_at_every_point() {
-    assert!(std::path::Path::new(BINARY).exists());
     let mut d = deployment().await;
     let load = load(&d);
-    for fault in SWITCHOVER {
+    for (done, fault) in SWITCHOVER.into_iter().enumerate() {
         eprintln!("== {fault}");
-        at_rest(&d).await;
         let leader = arm(&mut d, fault).await;
         at_rest(&d).await;
         writes_go_on(&load, 50).await;
         // The stream of progress ends with the leader; what came of it is read from the history.
-        let output = crate::harness::run(&d, &format!("switchover {GROUP}")).await;
+        let output = run(&d, &format!("switchover {GROUP}")).await;
         assert!(matches!(output.status, Some(0 | 1 | 4 | 5)), "{fault}: {output:?}");
         disarm(&mut d, leader).await;
         at_rest(&d).await;
         writes_go_on(&load, 50).await;
-        let t = last_transition(&d, 2).await;
+        let t = last_transition(&d, done + 2).await;
         assert_eq!(t["lost"]["bytes"], 0, "{fault}: {t}");
         assert!(matches!(t["outcome"].as_str(), Some("settled" | "rolled_back")), "{fault}: {t}");
     }
@@ -85,14 +71,12 @@ async fn a_switchover_survives_the_death_of_its_leader_at_every_point() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failover_survives_the_death_of_its_leader() {
-    let mut d = Deployment::start_serving(options()).await.unwrap();
+    let mut d = deployment().await;
     let load = load(&d);
-    let mut reported = 0;
-    for fault in
-        ["crash_after:start_transition", "crash_after_action:promote", "crash_after:confirm_promotion"]
-    {
+    let faults =
+        ["crash_after:start_transition", "crash_after_action:promote", "crash_after:confirm_promotion"];
+    for fault in faults {
         eprintln!("== {fault}");
-        at_rest(&d).await;
         let leader = arm(&mut d, fault).await;
         at_rest(&d).await;
         writes_go_on(&load, 50).await;
@@ -104,8 +88,8 @@ async fn a_failover_survives_the_death_of_its_leader() {
         d.group.member_mut(&old).unwrap().restart().await.unwrap();
         disarm(&mut d, leader).await;
         at_rest(&d).await;
-        reported += lost_bytes(&last_transition(&d, 2).await);
     }
+    let reported = transitions(&d, 1 + faults.len()).await.iter().map(lost_bytes).sum();
     reckon(&d, load, reported).await;
 }
 
@@ -122,7 +106,7 @@ async fn a_leader_that_wakes_up_late_changes_nothing() {
     wait_leader(&d, Some(leader)).await;
     at_rest(&d).await;
     writes_go_on(&load, 50).await;
-    crate::harness::ok(&d, &format!("switchover {GROUP}")).await;
+    ok(&d, &format!("switchover {GROUP}")).await;
     writes_go_on(&load, 50).await;
     let before = d.primary().await.unwrap();
     d.cluster.node(leader).unwrap().thaw().unwrap();

@@ -9,7 +9,7 @@
 
 mod actions;
 mod board;
-mod fault;
+pub(crate) mod fault;
 mod journal;
 mod round;
 mod verdicts;

@@ -5,6 +5,7 @@
 
 use super::super::{Shared, refuse};
 use super::Progress;
+use crate::lead::fault::{self, Place, command_word};
 use futures::StreamExt;
 use primacy_core::check::{self, Checked, Request};
 use primacy_core::{Cause, Command, Epoch, GroupName, MemberName, Transition};
@@ -18,7 +19,7 @@ use tonic::Status;
 
 const PROPOSE_WITHIN: Duration = Duration::from_secs(5);
 /// A transition that has not ended by then is left to itself.
-const FOLLOW_WITHIN: Duration = Duration::from_secs(60);
+const FOLLOW_WITHIN: Duration = Duration::from_mins(1);
 /// A node out of touch with the leader for longer cannot tell how it goes on.
 const IN_TOUCH_WITHIN: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -106,7 +107,9 @@ impl Story {
             return Ok(());
         }
         let command = Command::StartTransition(Box::new(start));
+        let word = command_word(&command);
         let committed = consensus.propose(command, PROPOSE_WITHIN).await.map_err(refuse::propose)?;
+        fault::reach(Place::Committed(word));
         self.follow(&request.group, Epoch(committed.revision.0)).await
     }
 
