@@ -184,3 +184,37 @@ async fn a_killed_primary_is_explained() {
     });
     assert_eq!(death.await.unwrap()["from"], "east-a");
 }
+
+#[tokio::test]
+async fn a_node_ends_in_order_and_a_watched_status_says_so() {
+    let deployment = deployment().await;
+    let leader = deployment.cluster.leader().await.unwrap();
+    let mut watch = tokio::process::Command::new(BINARY)
+        .args(["status", "features", "--watch", "-o", "json", "--endpoints"])
+        .arg(deployment.cluster.endpoints().join(","))
+        .stdout(std::process::Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut lines =
+        tokio::io::AsyncBufReadExt::lines(tokio::io::BufReader::new(watch.stdout.take().unwrap()));
+    let mut next = async || {
+        let line = tokio::time::timeout(PATIENCE, lines.next_line()).await.expect("it goes on in time");
+        object(&line.unwrap().expect("the watch goes on"))
+    };
+    assert_eq!(next().await["leader"]["id"], leader);
+
+    let status = deployment.cluster.node(leader).unwrap().process().terminate(PATIENCE).await.unwrap();
+    assert_eq!(status.code(), Some(0), "SIGTERM is no failure");
+    let handed_over = async {
+        loop {
+            let status = next().await;
+            let leader_now = status["leader"]["id"].as_u64();
+            if leader_now.is_some_and(|now| now != leader) {
+                return status;
+            }
+        }
+    };
+    let status = tokio::time::timeout(PATIENCE, handed_over).await.unwrap();
+    assert_eq!(status["groups"][0]["primary"]["member"], "east-a", "the primary goes on serving");
+}

@@ -111,3 +111,81 @@ fn unknown(wish: &Wish<'_>, why: &str) -> Failure {
     Failure::new(Exit::Unknown, format!("{} of {}: {why}", wish.verb, wish.group))
         .remedy(format!("primacy history {} --last 1 tells how it ended", wish.group))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+    use crate::screen::{Format, Screen};
+    use futures::stream;
+    use primacy_client::Client;
+    use primacy_wire::v1;
+    use std::time::Duration;
+
+    /// What comes of this news, when nothing comes after it and the stream stays open or ends.
+    async fn told(news: Vec<News>, dry_run: bool, stays_open: bool) -> Result<(), Failure> {
+        let client = Client::builder(["127.0.0.1:1"]).deadline(Duration::from_millis(50)).build().unwrap();
+        let screen = Screen { format: Format::Json, tty: false, colour: false };
+        let ask = Ask { client, screen, timeout: Duration::from_millis(50) };
+        let news = stream::iter(news.into_iter().map(|news| Ok(TransitionProgress { news: Some(news) })));
+        let wish = Wish { verb: "switchover", group: "features", dry_run };
+        if stays_open {
+            follow(&wish, news.chain(stream::pending()), &ask).await
+        } else {
+            follow(&wish, news, &ask).await
+        }
+    }
+
+    fn checks(passed: bool) -> News {
+        let check = v1::Check { name: "lag".into(), passed, detail: "north-a is 12 MiB behind".into() };
+        News::Checks(v1::Checks { checks: vec![check] })
+    }
+
+    fn ended(outcome: v1::TransitionOutcome) -> News {
+        News::Ended(v1::Transition {
+            group: "features".into(),
+            epoch: 42,
+            from: Some("east-a".into()),
+            to: "north-a".into(),
+            cause: v1::Cause::Operator.into(),
+            planned: true,
+            phase: v1::Phase::Settle.into(),
+            lost: Some(v1::Loss { amount: Some(v1::loss::Amount::ExactBytes(0)) }),
+            outcome: Some(outcome.into()),
+            failure: Some("north-a did not catch up".into()),
+            ..v1::Transition::default()
+        })
+    }
+
+    #[tokio::test]
+    async fn every_end_has_its_exit_code() {
+        use v1::TransitionOutcome::{RolledBack, Settled};
+        let code = |told: Result<(), Failure>| told.map_or_else(|failure| failure.exit.code(), |()| 0);
+        assert_eq!(code(told(vec![checks(true), ended(Settled)], false, true).await), 0);
+        assert_eq!(code(told(vec![checks(true)], true, false).await), 0, "a dry run ends after its checks");
+        assert_eq!(code(told(vec![checks(true), ended(RolledBack)], false, true).await), 1);
+        assert_eq!(code(told(vec![checks(false)], true, false).await), 3);
+        assert_eq!(code(told(vec![checks(false)], false, false).await), 3);
+        assert_eq!(code(told(vec![checks(true)], false, true).await), 5, "time is up");
+        assert_eq!(code(told(vec![checks(true)], false, false).await), 5, "the connection ended");
+    }
+
+    #[tokio::test]
+    async fn failures_say_what_why_and_what_to_do() {
+        let refused = told(vec![checks(false)], false, false).await.unwrap_err().to_string();
+        assert_eq!(
+            refused,
+            "refused by rule lag: switchover of features: north-a is 12 MiB behind\n  \
+             remedy: primacy status features shows its members\n"
+        );
+        let unknown = told(vec![checks(true)], false, true).await.unwrap_err().to_string();
+        assert!(unknown.starts_with("outcome unknown: switchover of features: "), "{unknown}");
+        assert!(unknown.contains("primacy history features --last 1"), "{unknown}");
+        let back =
+            told(vec![ended(v1::TransitionOutcome::RolledBack)], false, true).await.unwrap_err().to_string();
+        assert!(
+            back.starts_with("error: the switchover of features was rolled back: north-a did not"),
+            "{back}"
+        );
+    }
+}

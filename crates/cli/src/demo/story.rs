@@ -22,7 +22,7 @@ use tokio::task::JoinSet;
 
 const WRITERS: u16 = 4;
 /// A quiet time before each event, so that the load is seen to be steady.
-const CALM: Duration = Duration::from_secs(3);
+const CALM: Duration = Duration::from_secs(4);
 /// Nothing here takes longer, unless something is wrong.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// The load stops by itself after this time: nothing runs on when the demo hangs.
@@ -80,16 +80,16 @@ impl Stage {
             Arc::new(ByPrimacy { client: client.clone(), group: group.clone() }),
         )?;
         let load = Arc::new(load);
-        let mut watchers = JoinSet::new();
-        watchers.spawn(show_events(client.clone(), group.clone(), timeline.clone()));
-        watchers.spawn(show_load(load.clone(), timeline.clone()));
-        let stage =
-            Stage { client, group, timeline: timeline.clone(), load, watchers, deployment, acts: vec![] };
+        let (timeline, watchers) = (timeline.clone(), JoinSet::new());
+        let mut stage = Stage { client, group, timeline, load, watchers, deployment, acts: vec![] };
         let primary = stage.primary().await?;
         stage.timeline.say(&format!(
             "{} is served by {primary}; {WRITERS} writers at full speed, and a direct writer at each member",
             stage.group
         ));
+        let events = show_events(stage.client.clone(), stage.group.clone(), stage.timeline.clone());
+        stage.watchers.spawn(events);
+        stage.watchers.spawn(show_load(stage.load.clone(), stage.timeline.clone()));
         Ok(stage)
     }
 
@@ -108,7 +108,7 @@ impl Stage {
         let detection = Duration::from_micros(transition.started_at.0.saturating_sub(wall_us));
         self.timeline.effect(&format!(
             "writes go on at {new}: noticed after {}, {} reported",
-            millis(detection.as_secs_f64() * 1_000.0),
+            millis(in_ms(detection)),
             transition.lost.words()
         ));
         self.deployment.group.member_mut(&old)?.restart().await?;
@@ -131,7 +131,7 @@ impl Stage {
         })
         .await?;
         let detection = from.elapsed();
-        self.timeline.effect(&format!("n{new} leads after {}", millis(detection.as_secs_f64() * 1_000.0)));
+        self.timeline.effect(&format!("n{new} leads after {}", millis(in_ms(detection))));
         self.deployment.cluster.node_mut(old)?.restart(PATIENCE).await?;
         self.deployment.wait_settled(PATIENCE).await?;
         let after = self.primary().await?;
@@ -300,6 +300,10 @@ fn password() -> String {
     format!("{:016x}{:016x}", RandomState::new().hash_one(1), RandomState::new().hash_one(2))
 }
 
+fn in_ms(duration: Duration) -> f64 {
+    crate::show::ms(duration.as_micros() as u64)
+}
+
 fn wall_us() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64)
 }
@@ -382,8 +386,8 @@ fn rows(acts: &[Act], ledger: &Ledger, lost: &Lost) -> Vec<Row> {
         rows.push(Row {
             event: act.event.clone(),
             planned: act.planned,
-            detection_ms: act.detection.map(|detection| detection.as_secs_f64() * 1_000.0),
-            outage_ms: ledger.longest_gap(act.from..act.to).length().as_secs_f64() * 1_000.0,
+            detection_ms: act.detection.map(in_ms),
+            outage_ms: in_ms(ledger.longest_gap(act.from..act.to).length()),
             acknowledged,
             lost: lost.count(),
             lost_bytes: lost.bytes(),

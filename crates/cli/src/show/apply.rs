@@ -167,11 +167,15 @@ mod tests {
             remedy: remedy.into(),
         };
         expect![[r#"
+            groups.toml is not valid
               redis.features.member.east-a: 10.0.0.1:6379 is not reachable
                   remedy: start it, or correct its address
               redis.features.member.east-a: 10.0.0.1:6379 is not reachable
         "#]]
-        .assert_eq(&problems_text(&[problem("start it, or correct its address"), problem("")]));
+        .assert_eq(&format!(
+            "groups.toml is not valid\n{}",
+            problems_text(&[problem("start it, or correct its address"), problem("")])
+        ));
     }
 
     #[test]

@@ -230,12 +230,13 @@ mod tests {
     fn an_event_is_a_line() {
         let lines: Vec<String> = events().iter().map(EventReport::line).collect();
         expect![[r#"
+            $ primacy watch
                 57  09:14:56.123  -             n2 leads in term 5
                 58  09:14:56.123  features      transition started: east-a -> north-a, death, epoch 42
                 59  09:14:56.123  features      fence passed in 0.4 ms: died
                 60  09:14:56.123  features      primary changed: east-a -> north-a (north) at 10.0.0.2:6379, epoch 42
                 61  09:14:56.123  features      transition settled, 0 lost"#]]
-        .assert_eq(&lines.join("\n"));
+        .assert_eq(&format!("$ primacy watch\n{}", lines.join("\n")));
     }
 
     #[test]
