@@ -1,9 +1,9 @@
 //! The one binary, `primacy`: `serve`, `demo` and the operator's commands.
 //!
 //! The problem: an operator in trouble must get the answer first, the remedy next to it, and a script must be able
-//! to tell the outcomes apart. The idea: each command is one file under [`command`] that asks the cluster through the
-//! SDK and turns the answer into a report of [`show`]; a report is printed as a table or as JSON from the same
-//! fields, and each failure is a [`exit::Failure`] that says what, why and what to do, and carries the exit code.
+//! to tell the outcomes apart. The idea: each command is one file under `command` that asks the cluster through the
+//! SDK and turns the answer into a report of `show`; a report is printed as a table or as JSON from the same
+//! fields, and each failure is a `exit::Failure` that says what, why and what to do, and carries the exit code.
 //!
 //! This crate must not decide anything: the leader checks and acts, the command line asks and shows.
 
