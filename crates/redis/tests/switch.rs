@@ -4,7 +4,7 @@
 mod common;
 
 use common::{DEADLINE, Watch, address, fence, linked, open_access, pair, perform, server};
-use primacy_core::{ActionKind, Lineage, Outcome};
+use primacy_core::{ActionKind, Epoch, Lineage, Outcome};
 use primacy_redis::{Access, Hand, Links};
 use primacy_testbed::load::StaticLocate;
 use primacy_testbed::{Credentials, Load, LoadOptions, RedisServer, Target, Workdir, wait_for};
@@ -373,4 +373,26 @@ async fn a_restarted_primary_is_promoted_again_out_of_its_own_history() {
     assert_eq!(repeated, second);
     let stranger = ActionKind::Promote { expected: Some("e".repeat(40)) };
     assert!(perform(&hand, &a, stranger).await.unwrap_err().permanent);
+}
+
+/// A leader that slept between its decision and the write must not take the primary of a later epoch down.
+#[tokio::test]
+async fn a_hand_that_may_act_no_more_writes_nothing() {
+    let dir = Workdir::create().unwrap();
+    let (a, b) = pair(&dir).await;
+    let hand = Hand::new(open_access()).guarded(|action| action.epoch > Epoch(7));
+    for (server, kind) in [
+        (&a, fence(None)),
+        (&a, follow(&b, true)),
+        (&b, ActionKind::Promote { expected: None }),
+        (&b, ActionKind::Open),
+        (&a, ActionKind::Lift),
+    ] {
+        let word = kind.word();
+        let refused = perform(&hand, server, kind).await.unwrap_err();
+        assert!(!refused.permanent && refused.message.contains("may not act"), "{word}: {refused}");
+    }
+    assert_eq!(a.info_field("role").await.unwrap(), "master");
+    assert_eq!(refused(&a).await, None);
+    assert_eq!(b.info_field("master_link_status").await.unwrap(), "up");
 }

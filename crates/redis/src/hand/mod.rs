@@ -14,6 +14,8 @@
 //!   that what was sent on them before is never run. (Where the control user is everybody's default user that is not
 //!   possible; give Primacy a user of its own.)
 //! - A fence opens nothing when it runs late: it shuts, and its `CLIENT PAUSE` ends by itself.
+//! - A late [`ActionKind::Follow`] would take a primary of a later epoch down. So before each write the hand asks
+//!   again whether it may still act: see [`Hand::guarded`].
 //!
 //! Actions go over the link's warm connection; none of them blocks it.
 
@@ -31,6 +33,7 @@ use primacy_runtime::now;
 use redis::{Pipeline, Value};
 pub(crate) use settings::PROBE_KEY;
 use settings::PingPeriods;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,17 +47,34 @@ pub struct ActionError {
     pub permanent: bool,
 }
 
+/// Whether an action may still be performed.
+type Guard = Arc<dyn Fn(&Action) -> bool + Send + Sync>;
+
 /// Performs actions. Cheap to clone.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Hand {
     links: Links,
     periods: Arc<PingPeriods>,
+    guard: Guard,
+}
+
+impl fmt::Debug for Hand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hand").field("links", &self.links).finish_non_exhaustive()
+    }
 }
 
 impl Hand {
     /// Acts over these links.
     pub fn new(links: Links) -> Self {
-        Hand { links, periods: Arc::default() }
+        Hand { links, periods: Arc::default(), guard: Arc::new(|_| true) }
+    }
+
+    /// Asks `may` before each write, and writes nothing once it says no: between the decision and the write this
+    /// process may have slept, and another may have taken over.
+    #[must_use]
+    pub fn guarded(self, may: impl Fn(&Action) -> bool + Send + Sync + 'static) -> Self {
+        Hand { guard: Arc::new(may), ..self }
     }
 
     /// Does it, within that time.
@@ -74,6 +94,7 @@ impl Hand {
             link: self.links.link(&action.group, &action.member, &action.address),
             links: &self.links,
             periods: &self.periods,
+            guard: &self.guard,
             deadline: now().after(within),
         };
         let done = match &action.kind {
@@ -130,6 +151,7 @@ struct Attempt<'a> {
     link: Arc<Link>,
     links: &'a Links,
     periods: &'a PingPeriods,
+    guard: &'a Guard,
     deadline: Moment,
 }
 
@@ -157,11 +179,19 @@ impl Attempt<'_> {
         Ok(self.link.session(self.remaining()).await?)
     }
 
+    fn permitted(&self) -> Result<(), Fault> {
+        if (self.guard)(self.action) {
+            return Ok(());
+        }
+        Err(Fault::passing("this node may not act on it any more", "the node that leads now decides anew"))
+    }
+
     /// Sends what shuts. When the connection ends before the answer it is sent again over a new one: it is harmless
     /// twice, and late.
     async fn shut(&self, pipeline: &Pipeline) -> Result<Vec<Value>, Fault> {
         loop {
             let session = self.session().await?;
+            self.permitted()?;
             match session.ask_until(pipeline, self.deadline).await {
                 Ok(replies) => return Ok(replies),
                 Err(AskError::Ended(_)) if now() < self.deadline && session.ended().is_some() => {}
@@ -175,6 +205,7 @@ impl Attempt<'_> {
         if now() >= self.deadline {
             return Err(AskError::TimedOut.into());
         }
+        self.permitted()?;
         let answer = session.ask_until(pipeline, self.deadline).await;
         if answer.is_err() {
             session.abandon();
