@@ -6,8 +6,9 @@ use crate::error::Failed;
 use crate::pool::Pool;
 use crate::{ClientError, v1};
 use futures::{Stream, StreamExt, stream};
+use std::collections::BTreeSet;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use tonic::transport::Channel;
 use tonic::{Response, Status, Streaming};
 use v1::admin_client::AdminClient;
@@ -48,10 +49,6 @@ unary! {
     resume(ResumeRequest) -> RevisionResponse, Repeatable, "resume";
     /// The transitions of a group, oldest first.
     history(HistoryRequest) -> HistoryResponse, Read, "history";
-    /// Nodes, groups and members, with what is seen of them.
-    status(StatusRequest) -> StatusResponse, Read, "status";
-    /// The coordinator nodes alone.
-    cluster_status(ClusterStatusRequest) -> ClusterStatusResponse, Read, "cluster status";
     /// Adds a node as learner.
     add_node(AddNodeRequest) -> ClusterStatusResponse, Once, "cluster add";
     /// Makes a learner a voter.
@@ -98,6 +95,56 @@ impl Admin {
         let nature = of_transition(request.dry_run);
         let ask = |mut node: Node, request| async move { node.failover(request).await };
         self.progress(nature, "failover", request, ask).await
+    }
+
+    /// Nodes, groups and members, with what is seen of them.
+    ///
+    /// # Errors
+    /// A refusal of the cluster, or that it could not be reached: see [`ClientError`].
+    pub async fn status(&self, request: v1::StatusRequest) -> Result<v1::StatusResponse, ClientError> {
+        let ask = |mut node: Node, request| async move { node.status(request).await };
+        let led = |answer: &v1::StatusResponse| answer.cluster.as_ref().is_some_and(|c| c.leader.is_some());
+        self.best_informed("status", request, ask, led).await
+    }
+
+    /// The coordinator nodes alone.
+    ///
+    /// # Errors
+    /// A refusal of the cluster, or that it could not be reached: see [`ClientError`].
+    pub async fn cluster_status(
+        &self,
+        request: v1::ClusterStatusRequest,
+    ) -> Result<v1::ClusterStatusResponse, ClientError> {
+        let ask = |mut node: Node, request| async move { node.cluster_status(request).await };
+        self.best_informed("cluster status", request, ask, |answer| answer.leader.is_some()).await
+    }
+
+    /// The answer of a node that knows a leader, for that one speaks for the cluster; what a node that knows none says
+    /// counts only once no other knows more: it may be cut off, or was removed and never heard of it.
+    async fn best_informed<Q, A, F, Fut>(
+        &self,
+        what: &str,
+        request: Q,
+        ask: F,
+        led: impl Fn(&A) -> bool,
+    ) -> Result<A, ClientError>
+    where
+        Q: Clone,
+        F: Fn(Node, Q) -> Fut,
+        Fut: Future<Output = Result<Response<A>, Status>>,
+    {
+        let leaderless: Mutex<BTreeSet<String>> = Mutex::default();
+        let (request, ask, led, leaderless) = (&request, &ask, &led, &leaderless);
+        let ask = |endpoint: Arc<Endpoint>| async move {
+            let said = answer(ask(AdminClient::new(endpoint.channel()?), request.clone()).await)?;
+            let mut before = leaderless.lock().unwrap_or_else(PoisonError::into_inner);
+            // Asked a second time, all the others were asked as well.
+            if led(&said) || !before.insert(endpoint.address().to_owned()) {
+                return Ok(said);
+            }
+            Err(Failed::Later(format!("{} knows no leader", endpoint.address())))
+        };
+        self.pool.call(Nature::Read, what, ask).await
     }
 
     async fn unary<Q, A, F, Fut>(
@@ -160,11 +207,7 @@ impl Admin {
             Nature::Read | Nature::Repeatable => return Ok(()),
             Nature::Once => {}
         }
-        let ask = |endpoint: Arc<Endpoint>| async move {
-            let request = v1::ClusterStatusRequest {};
-            answer(AdminClient::new(endpoint.channel()?).cluster_status(request).await)
-        };
-        let status = self.pool.call(Nature::Read, "cluster status", ask).await?;
+        let status = self.cluster_status(v1::ClusterStatusRequest {}).await?;
         if let Some(leader) = status.leader.and_then(|leader| self.pool.known(&leader.address)) {
             self.pool.prefer(&leader);
         }

@@ -140,6 +140,7 @@ impl Admin for AdminService {
             }
         }
         // Without a leader this node says what it knows and sees by itself, and that there is no leader.
+        self.0.belongs()?;
         let group = message.group.map(|g| refuse::name::<GroupName>(&g, "group")).transpose()?;
         Ok(Response::new(self.0.status(group.as_ref())?))
     }
@@ -159,6 +160,7 @@ impl Admin for AdminService {
                 answer => return answer,
             }
         }
+        self.0.belongs()?;
         Ok(Response::new(self.0.cluster_status()))
     }
 
@@ -214,6 +216,16 @@ impl Admin for AdminService {
 }
 
 impl Shared {
+    /// A node that was removed, or not added yet, knows nothing of the cluster that is still true.
+    fn belongs(&self) -> Result<(), Refusal> {
+        if self.consensus.membership().nodes.contains_key(&self.me) {
+            return Ok(());
+        }
+        let message =
+            format!("{} is no node of the cluster: not added yet, or removed; ask another", self.me);
+        Err(Refusal::Unavailable { message })
+    }
+
     /// Proposes an operator's command.
     async fn change(
         &self,
