@@ -114,6 +114,7 @@ async fn a_leader_that_wakes_up_late_changes_nothing() {
     d.cluster.node(leader).unwrap().wait_ready(PATIENCE).await.unwrap();
     writes_go_on(&load, 200).await;
     let after = d.primary().await.unwrap();
-    assert_eq!((before.member, before.epoch), (after.member, after.epoch));
+    let history = transitions(&d, 3).await;
+    assert_eq!((before.member, before.epoch), (after.member, after.epoch), "{:#?}", history.last());
     reckon(&d, load, 0).await;
 }
