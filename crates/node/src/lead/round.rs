@@ -39,7 +39,9 @@ pub(crate) struct Lead {
 
 impl Lead {
     /// Leads whenever this node is the leader, until it is dropped.
-    pub(crate) async fn run(self) {
+    pub(crate) async fn run(mut self) {
+        let consensus = self.consensus.clone();
+        self.hand = self.hand.guarded(move |action| actions::authorised(&consensus, action).is_ok());
         let mut leadership = self.consensus.leadership();
         loop {
             let (leading, term) = {
