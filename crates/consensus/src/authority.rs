@@ -12,6 +12,13 @@ use primacy_core::{Moment, Term};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+/// The last moment at which a quorum stood behind this node as leader; none when none ever did.
+pub(crate) fn quorum_at(metrics: &Metrics, now: Moment) -> Option<Moment> {
+    let mut voters = metrics.membership_config.membership().voter_ids();
+    let alone = voters.next() == Some(metrics.id) && voters.next().is_none();
+    if alone { Some(now) } else { Some(metrics.last_quorum_acked?.into_inner().moment()) }
+}
+
 impl Core {
     /// The term that this node leads, however long ago it was heard.
     pub(crate) fn leads(&self, metrics: &Metrics) -> Option<Term> {
@@ -19,14 +26,6 @@ impl Core {
         let mine = vote.committed && vote.leader_id.voted_for == self.node().0;
         let leads = metrics.state == ServerState::Leader && mine && metrics.running_state.is_ok();
         leads.then_some(Term(vote.leader_id.term))
-    }
-
-    /// The last moment at which a quorum stood behind this leader; none when none ever did.
-    fn quorum_at(&self, metrics: &Metrics, now: Moment) -> Option<Moment> {
-        let membership = metrics.membership_config.membership();
-        let mut voters = membership.voter_ids();
-        let alone = voters.next() == Some(self.node().0) && voters.next().is_none();
-        if alone { Some(now) } else { Some(metrics.last_quorum_acked?.into_inner().moment()) }
     }
 
     /// The term of the leadership that is certain at this moment.
@@ -38,7 +37,7 @@ impl Core {
                 return Err(hint.filter(|hint| hint.id != self.node()));
             };
             let voter = metrics.membership_config.membership().voter_ids().any(|id| id == self.node().0);
-            let quorum_at = if voter { self.quorum_at(metrics, now) } else { None };
+            let quorum_at = if voter { quorum_at(metrics, now) } else { None };
             Ok((term, quorum_at))
         });
         let (term, quorum_at) =
@@ -66,8 +65,7 @@ impl Core {
     /// How long ago this node last held all that was committed.
     pub(crate) fn staleness(&self) -> Option<Duration> {
         let now = primacy_runtime::now();
-        let as_leader =
-            self.metrics(|metrics| self.leads(metrics).and_then(|_| self.quorum_at(metrics, now)));
+        let as_leader = self.metrics(|metrics| self.leads(metrics).and_then(|_| quorum_at(metrics, now)));
         let at = as_leader.max(self.replica().fresh_at())?;
         Some(now.since(at))
     }

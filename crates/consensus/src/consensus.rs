@@ -157,8 +157,9 @@ impl Consensus {
         self.0.core.lease().is_ok()
     }
 
-    /// How long ago this node certainly held all that was committed: as follower, when it last had what the leader
-    /// said was committed; as leader, when a quorum last answered it. None when it never did.
+    /// How long ago this node certainly held all that was committed, anywhere in the cluster; none when it never did.
+    /// About a heartbeat and a round trip where all is well; on the far side of a cut it grows, also beside a leader
+    /// that was cut off too.
     pub fn staleness(&self) -> Option<Duration> {
         self.0.core.staleness()
     }

@@ -1,8 +1,10 @@
 //! What all parts of one node's consensus share.
 
+use crate::authority::quorum_at;
 use crate::machine::{Machine, Replica};
 use crate::{Config, Halted, LeaderHint, Link, Peer, Transport};
 use openraft::Raft;
+use openraft::alias::WatchReceiverOf;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::metrics::RaftMetrics;
 use primacy_core::{NodeId, SiteName, Term};
@@ -11,7 +13,8 @@ use primacy_storage::{Membership, NodeInfo, TypeConfig, Vote};
 use primacy_wire::v1;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 pub(crate) type Metrics = RaftMetrics<TypeConfig>;
 
@@ -25,6 +28,8 @@ pub(crate) struct Identity {
     pub(crate) replica: Arc<Replica>,
     transport: Arc<dyn Transport>,
     links: Mutex<Links>,
+    /// What openraft says of itself, once it runs.
+    metrics: OnceLock<WatchReceiverOf<TypeConfig, Metrics>>,
 }
 
 impl Identity {
@@ -34,7 +39,13 @@ impl Identity {
         replica: Arc<Replica>,
         transport: Arc<dyn Transport>,
     ) -> Self {
-        Self { config, store_id, replica, transport, links: Mutex::default() }
+        Self { config, store_id, replica, transport, links: Mutex::default(), metrics: OnceLock::new() }
+    }
+
+    /// How long ago a quorum stood behind this node as leader.
+    pub(crate) fn quorum_age(&self) -> Option<Duration> {
+        let now = primacy_runtime::now();
+        quorum_at(&self.metrics.get()?.borrow_watched(), now).map(|at| now.since(at))
     }
 
     pub(crate) fn node(&self) -> NodeId {
@@ -85,6 +96,8 @@ pub(crate) struct Core {
 
 impl Core {
     pub(crate) fn new(identity: Arc<Identity>, raft: Raft<TypeConfig, Machine>, open: bool) -> Self {
+        // Only this one is made for an identity.
+        let _ = identity.metrics.set(raft.metrics());
         Self {
             identity,
             raft,

@@ -83,6 +83,14 @@ impl Lane {
         }
     }
 
+    fn message(
+        &self,
+        request: &AppendEntriesRequest<TypeConfig>,
+        header: Option<v1::RaftHeader>,
+    ) -> v1::AppendRequest {
+        codec::append_to(request, header, self.identity.quorum_age())
+    }
+
     /// The same way for another owner.
     fn twin(&self) -> Self {
         Self { identity: self.identity.clone(), to: self.to, link: self.link.clone() }
@@ -207,7 +215,7 @@ async fn append_once(
     // Entries must reach a disk, which may take longer than a heartbeat is given.
     let stall = lane.identity.config.timings.stall();
     let within = if request.entries.is_empty() { hard_ttl } else { stall };
-    let reply = lane.link()?.append_once(codec::append_to(request, Some(lane.header())));
+    let reply = lane.link()?.append_once(lane.message(request, Some(lane.header())));
     let answer = lane.call(RPCTypes::AppendEntries, within, reply).await?;
     codec::append_response_from(answer).map_err(|e| nonsense(&e))
 }
@@ -267,7 +275,7 @@ where
         for (request, header) in [(Some(first), header), (second, None)] {
             if let Some(request) = request {
                 // The receiver is held below.
-                let _ = requests.send(codec::append_to(&request, header));
+                let _ = requests.send(lane.message(&request, header));
                 unanswered.push_back(primacy_runtime::now());
             }
         }
@@ -309,7 +317,7 @@ where
                 }
                 request = request => match request {
                     Some(request) => {
-                        if self.requests.send(codec::append_to(&request, None)).is_err() {
+                        if self.requests.send(self.lane.message(&request, None)).is_err() {
                             return Some(Err(failure(&Status::unavailable("the connection is gone"))));
                         }
                         self.unanswered.push_back(primacy_runtime::now());

@@ -10,10 +10,12 @@ use primacy_storage::TypeConfig;
 use primacy_wire::v1::append_response::Outcome as Appended;
 use primacy_wire::v1::transfer_leader_response::Outcome as Transferred;
 use primacy_wire::{WireError, v1};
+use std::time::Duration;
 
 pub(crate) fn append_to(
     request: &AppendEntriesRequest<TypeConfig>,
     header: Option<v1::RaftHeader>,
+    quorum_age: Option<Duration>,
 ) -> v1::AppendRequest {
     v1::AppendRequest {
         header,
@@ -21,6 +23,7 @@ pub(crate) fn append_to(
         prev: request.prev_log_id.as_ref().map(log_id_to),
         entries: request.entries.iter().map(entry_to).collect(),
         committed: request.leader_commit.as_ref().map(log_id_to),
+        quorum_age_us: quorum_age.map(|age| age.as_micros() as u64),
     }
 }
 
@@ -191,7 +194,7 @@ mod tests {
     fn appends_come_back() {
         for request in requests() {
             assert_eq!(
-                format!("{:?}", append_from(append_to(&request, None)).unwrap()),
+                format!("{:?}", append_from(append_to(&request, None, None)).unwrap()),
                 format!("{request:?}")
             );
         }

@@ -143,7 +143,7 @@ impl Replica {
         *self.progress.borrow()
     }
 
-    /// The leader was heard at `at`, and had committed the entries below `next`.
+    /// At `at`, all that was committed were the entries below `next`, by a leader's word.
     pub(crate) fn heard(&self, at: Moment, next: u64) {
         let mut fresh = self.freshness.lock().unwrap_or_else(PoisonError::into_inner);
         if self.progress_now().next >= next {

@@ -96,6 +96,10 @@ fn unknown(node: NodeId) -> ChangeError {
 async fn change(core: Arc<Core>, change: Change, deadline: Moment) -> Result<(), ChangeError> {
     let task = primacy_runtime::spawn(async move {
         let _changing = core.changing.lock().await;
+        if primacy_runtime::now() >= deadline {
+            let reason = "another change of the membership is under way".to_owned();
+            return Err(ChangeError::Unavailable { reason });
+        }
         let changed = core.raft.change_membership(change, false).await;
         changed.map(drop).map_err(|error| core.unchanged(error))
     })

@@ -16,29 +16,33 @@ use tonic::Status;
 /// A stream on which nothing came for so long is ended; the leader opens another when it has something to say.
 const IDLE_MAX: Duration = Duration::from_mins(1);
 
-/// What the leader said about the commit, and when.
+/// What the leader said about the commit, and as of when.
 struct Word {
-    at: Moment,
+    /// None when no quorum was behind it.
+    at: Option<Moment>,
     committed_next: u64,
 }
 
 impl Word {
-    fn of(request: &AppendEntriesRequest<TypeConfig>) -> Self {
-        let committed_next = request.leader_commit.map_or(0, |id| id.index + 1);
-        Self { at: primacy_runtime::now(), committed_next }
+    fn of(request: &v1::AppendRequest) -> Self {
+        let committed_next = request.committed.map_or(0, |id| id.index.saturating_add(1));
+        let at = request.quorum_age_us.map(|us| primacy_runtime::now().before(Duration::from_micros(us)));
+        Self { at, committed_next }
     }
 }
 
 impl Service {
     fn believe(&self, word: &Word) {
-        self.core.replica().heard(word.at, word.committed_next);
+        if let Some(at) = word.at {
+            self.core.replica().heard(at, word.committed_next);
+        }
     }
 }
 
 pub(super) async fn once(service: Service, request: v1::AppendRequest) -> Result<v1::AppendResponse, Status> {
     service.admit(request.header.as_ref())?;
-    let request = codec::append_from(request)?;
     let word = Word::of(&request);
+    let request = codec::append_from(request)?;
     let (prev, last) = (request.prev_log_id, request.entries.last().map(|e| e.log_id));
     let answer = service.core.raft.append_entries(request).await.map_err(stopped)?;
     let result = match answer {
@@ -108,13 +112,14 @@ fn readable(
 ) -> stream::BoxStream<'static, AppendEntriesRequest<TypeConfig>> {
     stream::unfold((service, requests, shared), |(service, mut requests, shared)| async move {
         let request = primacy_runtime::timeout(IDLE_MAX, requests.next()).await.ok().flatten()?;
+        let word = Word::of(&request);
         let read = match service.core.halt_reason() {
             Some(why) => Err(stopped(why)),
             None => codec::append_from(request).map_err(Status::from),
         };
         match read {
             Ok(request) => {
-                locked(&shared).words.push_back(Word::of(&request));
+                locked(&shared).words.push_back(word);
                 Some((request, (service, requests, shared)))
             }
             Err(status) => {

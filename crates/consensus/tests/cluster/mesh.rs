@@ -34,11 +34,11 @@ impl Mesh {
         self.services.lock().unwrap().remove(&id);
     }
 
-    /// Cuts `id` off from all others of `nodes`, both ways.
-    pub(crate) fn isolate(&self, id: u64, nodes: u64) {
+    /// Cuts `side` off from all others of `nodes`, both ways.
+    pub(crate) fn isolate(&self, side: &[u64], nodes: u64) {
         self.cuts.send_if_modified(|cuts| {
-            for other in (1..=nodes).filter(|other| *other != id) {
-                cuts.extend([(id, other), (other, id)]);
+            for other in (1..=nodes).filter(|other| !side.contains(other)) {
+                cuts.extend(side.iter().flat_map(|id| [(*id, other), (other, *id)]));
             }
             true
         });

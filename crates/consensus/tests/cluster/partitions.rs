@@ -5,12 +5,12 @@ use crate::support::{Node, SOON, Site, TIMINGS, all_hold, eventually, leader, ma
 use primacy_consensus::{ProposeError, ReadError};
 use std::time::{Duration, Instant};
 
-async fn meshed() -> (Mesh, Site, Vec<Node>) {
+async fn meshed(count: u64) -> (Mesh, Site, Vec<Node>) {
     let mesh = Mesh::new();
     let carrier = mesh.clone();
-    let site = Site::over(3, move |id| carrier.transport(id));
+    let site = Site::over(count, move |id| carrier.transport(id));
     let mut nodes = vec![];
-    for id in 1..=3 {
+    for id in 1..=count {
         let node = site.start(id).await;
         mesh.join(id, &node.consensus);
         nodes.push(node);
@@ -20,13 +20,13 @@ async fn meshed() -> (Mesh, Site, Vec<Node>) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_isolated_follower_does_not_disturb_when_it_is_back() {
-    let (mesh, _site, nodes) = meshed().await;
+    let (mesh, _site, nodes) = meshed(3).await;
     let leading = leader(&nodes).await;
     propose(&nodes[leading], 1).await;
     let cut = (leading + 1) % 3;
     all_hold(&[&nodes[cut]], &[1]).await;
     let term = nodes[leading].term();
-    mesh.isolate(cut as u64 + 1, 3);
+    mesh.isolate(&[cut as u64 + 1], 3);
     let until = Instant::now() + TIMINGS.election_max * 6;
     let mut n = 1;
     while Instant::now() < until {
@@ -47,12 +47,12 @@ async fn an_isolated_follower_does_not_disturb_when_it_is_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_isolated_leader_claims_nothing_once_its_lease_is_over() {
-    let (mesh, _site, nodes) = meshed().await;
+    let (mesh, _site, nodes) = meshed(3).await;
     let leading = leader(&nodes).await;
     let old = &nodes[leading];
     propose(old, 1).await;
     let cut_at = Instant::now();
-    mesh.isolate(leading as u64 + 1, 3);
+    mesh.isolate(&[leading as u64 + 1], 3);
     // Accepted by a leader that does not know yet; nobody else ever hears of it.
     let limbo = old.consensus.propose(mark(500), Duration::from_millis(200)).await.unwrap_err();
     assert!(matches!(limbo, ProposeError::OutcomeUnknown { .. }), "{limbo}");
@@ -79,15 +79,45 @@ async fn an_isolated_leader_claims_nothing_once_its_lease_is_over() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_follower_beside_an_isolated_leader_knows_that_it_is_stale() {
+    let (mesh, _site, nodes) = meshed(5).await;
+    let leading = leader(&nodes).await;
+    propose(&nodes[leading], 1).await;
+    let beside = (leading + 1) % 5;
+    all_hold(&nodes.iter().collect::<Vec<_>>(), &[1]).await;
+    mesh.isolate(&[leading as u64 + 1, beside as u64 + 1], 5);
+    let next = eventually("another leader", async || {
+        let others = nodes.iter().enumerate().filter(|(i, _)| *i != leading && *i != beside);
+        others.map(|(_, node)| node).find(|node| node.leads()).ok_or("none".to_owned())
+    })
+    .await;
+    propose(next, 2).await;
+    // Its leader still talks to it.
+    eventually("age", async || {
+        let age = nodes[beside].consensus.staleness().unwrap();
+        if age > TIMINGS.election_max * 3 { Ok(()) } else { Err(format!("{age:?}")) }
+    })
+    .await;
+    assert_eq!(nodes[beside].marks(), [1]);
+    mesh.heal();
+    all_hold(&nodes.iter().collect::<Vec<_>>(), &[1, 2]).await;
+    eventually("freshness", async || {
+        let age = nodes[beside].consensus.staleness().unwrap();
+        if age < TIMINGS.election_max { Ok(()) } else { Err(format!("{age:?}")) }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn no_two_nodes_have_authority_at_once_through_cuts_and_hand_overs() {
-    let (mesh, _site, nodes) = meshed().await;
+    let (mesh, _site, nodes) = meshed(3).await;
     leader(&nodes).await;
     let mut mark_next = 1_000;
     for round in 0..6 {
         let leading = leader(&nodes).await;
         mark_next += 1;
         if round % 2 == 0 {
-            mesh.isolate(leading as u64 + 1, 3);
+            mesh.isolate(&[leading as u64 + 1], 3);
         } else {
             // Its target may be out of touch; then the cut of the next round moves the leadership.
             drop(nodes[leading].consensus.transfer(None, Duration::from_secs(2)).await);
@@ -111,10 +141,10 @@ async fn no_two_nodes_have_authority_at_once_through_cuts_and_hand_overs() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_quorum_that_is_gone_makes_the_outcome_unknown_at_the_deadline() {
-    let (mesh, _site, nodes) = meshed().await;
+    let (mesh, _site, nodes) = meshed(3).await;
     let leading = leader(&nodes).await;
     propose(&nodes[leading], 1).await;
-    mesh.isolate(leading as u64 + 1, 3);
+    mesh.isolate(&[leading as u64 + 1], 3);
     let began = Instant::now();
     let outcome = nodes[leading].consensus.propose(mark(2), Duration::from_millis(300)).await.unwrap_err();
     assert!(matches!(outcome, ProposeError::OutcomeUnknown { .. }), "{outcome}");
