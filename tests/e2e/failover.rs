@@ -1,8 +1,8 @@
 //! Unplanned: the primary is killed, frozen, or killed twice over.
 
 use crate::harness::{
-    GROUP, PATIENCE, deployment, last_transition, load, lost_bytes, ok, reckon, refused, transitions,
-    wait_other, wait_state, writes_go_on,
+    GROUP, PATIENCE, at_rest, deployment, last_transition, load, lost_bytes, ok, reckon, refused,
+    transitions, wait_other, wait_state, writes_go_on,
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -106,6 +106,28 @@ async fn nothing_automatic_happens_to_a_paused_group() {
     let mut d = d;
     d.group.member_mut("east-a").unwrap().restart().await.unwrap();
     d.wait_settled(PATIENCE).await.unwrap();
+    let t = last_transition(&d, 2).await;
+    reckon(&d, load, lost_bytes(&t)).await;
+}
+
+/// The primary and the node that leads are at one site, and it is lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_leader_and_the_primary_die_together() {
+    let mut d = deployment().await;
+    at_rest(&d).await;
+    if d.cluster.leader().await.unwrap() != 1 {
+        ok(&d, "cluster transfer --to 1").await;
+    }
+    let load = load(&d);
+    writes_go_on(&load, 200).await;
+    assert_eq!(d.cluster.leader().await.unwrap(), 1);
+    d.cluster.node(1).unwrap().kill().unwrap();
+    d.group.member("east-a").unwrap().kill().unwrap();
+    wait_other(&d, "east-a").await;
+    writes_go_on(&load, 200).await;
+    d.group.member_mut("east-a").unwrap().restart().await.unwrap();
+    d.cluster.node_mut(1).unwrap().restart(PATIENCE).await.unwrap();
+    at_rest(&d).await;
     let t = last_transition(&d, 2).await;
     reckon(&d, load, lost_bytes(&t)).await;
 }

@@ -18,6 +18,15 @@ const SWITCHOVER: [&str; 9] = [
     "crash_after:confirm_open",
 ];
 
+const FAILOVER: [&str; 6] = [
+    "crash_after:start_transition",
+    "crash_before_action:promote",
+    "crash_after_action:promote",
+    "crash_after:confirm_promotion",
+    "crash_after_action:open",
+    "crash_after:confirm_open",
+];
+
 /// Restarts the leader with a fault point set, so that it is the one that leads and will die.
 async fn arm(d: &mut Deployment, fault: &str) -> u64 {
     let leader = wait_leader(d, None).await;
@@ -70,12 +79,10 @@ async fn a_switchover_survives_the_death_of_its_leader_at_every_point() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_failover_survives_the_death_of_its_leader() {
+async fn a_failover_survives_the_death_of_its_leader_at_every_point() {
     let mut d = deployment().await;
     let load = load(&d);
-    let faults =
-        ["crash_after:start_transition", "crash_after_action:promote", "crash_after:confirm_promotion"];
-    for fault in faults {
+    for fault in FAILOVER {
         eprintln!("== {fault}");
         let leader = arm(&mut d, fault).await;
         at_rest(&d).await;
@@ -89,7 +96,7 @@ async fn a_failover_survives_the_death_of_its_leader() {
         disarm(&mut d, leader).await;
         at_rest(&d).await;
     }
-    let reported = transitions(&d, 1 + faults.len()).await.iter().map(lost_bytes).sum();
+    let reported = transitions(&d, 1 + FAILOVER.len()).await.iter().map(lost_bytes).sum();
     reckon(&d, load, reported).await;
 }
 

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, unreachable_pub, missing_docs)]
 
 mod bad_input;
+mod by_hand;
 mod failover;
 mod harness;
 mod leader_faults;
