@@ -2,6 +2,7 @@
 
 use crate::authority::quorum_at;
 use crate::machine::{Machine, Replica};
+use crate::succession::Streams;
 use crate::{Config, Halted, LeaderHint, Link, Peer, Transport};
 use openraft::Raft;
 use openraft::alias::WatchReceiverOf;
@@ -65,6 +66,11 @@ impl Identity {
         }
     }
 
+    /// Whether a connection to `peer` is refused: its host is there, and no process of it listens.
+    pub(crate) async fn nobody_listens(&self, peer: &Peer) -> bool {
+        self.transport.nobody_listens(peer).await
+    }
+
     pub(crate) fn header(&self, to: NodeId) -> v1::RaftHeader {
         v1::RaftHeader {
             cluster: self.config.cluster.clone(),
@@ -90,12 +96,19 @@ pub(crate) struct Core {
     halted: watch::Sender<Option<Halted>>,
     /// The term whose leadership this node is handing over; it must not rely on its lease any more.
     pub(crate) handing_over: AtomicU64,
+    /// The streams of entries from other nodes.
+    pub(crate) streams: Streams,
     /// One change of the membership at a time.
     pub(crate) changing: tokio::sync::Mutex<()>,
 }
 
 impl Core {
-    pub(crate) fn new(identity: Arc<Identity>, raft: Raft<TypeConfig, Machine>, open: bool) -> Self {
+    pub(crate) fn new(
+        identity: Arc<Identity>,
+        raft: Raft<TypeConfig, Machine>,
+        streams: Streams,
+        open: bool,
+    ) -> Self {
         // Only this one is made for an identity.
         let _ = identity.metrics.set(raft.metrics());
         Self {
@@ -104,6 +117,7 @@ impl Core {
             open: AtomicBool::new(open),
             halted: watch::channel(None).0,
             handing_over: AtomicU64::new(u64::MAX),
+            streams,
             changing: tokio::sync::Mutex::new(()),
         }
     }

@@ -26,6 +26,7 @@ mod network;
 mod propose;
 mod reads;
 mod service;
+mod succession;
 mod transfer;
 mod transport;
 mod upkeep;

@@ -65,7 +65,7 @@ impl Service {
     }
 
     /// Lets a peer of the cluster in, and opens this node when the cluster knows it.
-    fn admit(&self, header: Option<&v1::RaftHeader>) -> Result<(), Status> {
+    fn admit(&self, header: Option<&v1::RaftHeader>) -> Result<NodeId, Status> {
         let from = self.acquaint(header)?;
         if let Some(why) = self.core.halt_reason() {
             return Err(stopped(why));
@@ -87,7 +87,7 @@ impl Service {
                 self.core.node()
             )));
         }
-        Ok(())
+        Ok(from)
     }
 
     fn answer_vote<F>(
@@ -119,7 +119,11 @@ impl Link for Service {
     }
 
     fn vote(&self, request: v1::VoteRequest) -> Reply<v1::VoteResponse> {
-        self.answer_vote(request, |core, request| async move { core.raft.vote(request).await })
+        self.answer_vote(request, |core, mut request| async move {
+            // What was promised to a leader is not owed to one that is gone.
+            request.leadership_transfer |= core.leader_gone().await.is_some();
+            core.raft.vote(request).await
+        })
     }
 
     fn pre_vote(&self, request: v1::VoteRequest) -> Reply<v1::VoteResponse> {
@@ -148,12 +152,17 @@ impl Link for Service {
     /// Answered also by a node that does not take part yet: that is how nodes find out.
     fn identify(&self, request: v1::IdentifyRequest) -> Reply<v1::IdentifyResponse> {
         let acquainted = self.acquaint(request.header.as_ref());
-        let answer = acquainted.map(|from| v1::IdentifyResponse {
-            store_id: self.core.identity.store_id,
-            founded: self.core.knows_leader(),
-            registered_store_id: self.core.replica().store_of(from),
-            founding: self.core.config().founding.iter().map(crate::founding::node_to).collect(),
-        });
-        async move { answer }.boxed()
+        let core = self.core.clone();
+        async move {
+            let from = acquainted?;
+            Ok(v1::IdentifyResponse {
+                store_id: core.identity.store_id,
+                founded: core.knows_leader(),
+                registered_store_id: core.replica().store_of(from),
+                founding: core.config().founding.iter().map(crate::founding::node_to).collect(),
+                leader_gone_term: core.leader_gone().await.unwrap_or(0),
+            })
+        }
+        .boxed()
     }
 }

@@ -3,9 +3,11 @@
 use super::{Link, Replies, Reply, Requests, Transport};
 use crate::Peer;
 use crate::service::MESSAGE_BYTES_MAX;
+use futures::future::BoxFuture;
 use futures::{FutureExt, Stream, StreamExt};
 use primacy_wire::v1;
 use primacy_wire::v1::raft_client::RaftClient;
+use std::io::ErrorKind;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -42,6 +44,12 @@ impl Transport for Grpc {
             }
             Err(e) => Arc::new(NoLink { reason: format!("{:?} is no address: {e}", peer.address) }),
         }
+    }
+
+    fn nobody_listens(&self, peer: &Peer) -> BoxFuture<'static, bool> {
+        let address = peer.address.clone();
+        let connected = async move { primacy_runtime::connect(&address, CONNECT_WITHIN).await.map(drop) };
+        connected.map(|c| c.is_err_and(|e| e.kind() == ErrorKind::ConnectionRefused)).boxed()
     }
 }
 

@@ -49,4 +49,11 @@ pub trait Link: Send + Sync + 'static {
 pub trait Transport: Send + Sync + 'static {
     /// A link to `peer`. Opens nothing yet; the peer may be down.
     fn link(&self, peer: &Peer) -> Arc<dyn Link>;
+
+    /// Whether a new connection to `peer` is refused, which tells a process that is gone from one that is slow. A
+    /// transport that cannot tell says no.
+    fn nobody_listens(&self, peer: &Peer) -> BoxFuture<'static, bool> {
+        let _ = peer;
+        Box::pin(std::future::ready(false))
+    }
 }

@@ -7,5 +7,6 @@ mod membership;
 mod mesh;
 mod partitions;
 mod restart;
+mod succession;
 mod support;
 mod wire;
