@@ -8,11 +8,10 @@ use crate::network::Network;
 use crate::propose::Committed;
 use crate::reads::{self, Reads};
 use crate::service::{MESSAGE_BYTES_MAX, RaftService, Service};
-use crate::succession::{self, Ended, Streams};
 use crate::{
     ChangeError, Config, Grpc, Halted, LeaderHint, Link, Peer, ProposeError, ReadError, StartError, Transport,
 };
-use crate::{founding, leadership, upkeep};
+use crate::{founding, leadership, succession, upkeep};
 use openraft::Raft;
 use openraft::async_runtime::watch::WatchReceiver;
 use primacy_core::{Command, NodeId, Revision, State};
@@ -78,18 +77,17 @@ impl Consensus {
         let raft = Raft::new(node.0, Arc::new(raft_config), network, opened.log, machine).await;
         let raft = raft.map_err(|e| fatal(e.to_string()))?;
         let initialized = raft.is_initialized().await.map_err(|e| fatal(e.to_string()))?;
-        let (streams, ended) = Streams::new();
-        Ok(Self::run(Arc::new(Core::new(identity, raft, streams, initialized)), ended))
+        Ok(Self::run(Arc::new(Core::new(identity, raft, initialized))))
     }
 
-    fn run(core: Arc<Core>, ended: Ended) -> Consensus {
+    fn run(core: Arc<Core>) -> Consensus {
         let (reads, waiting) = reads::channel();
         let (views, leadership) = watch::channel(LeadershipView::default());
         let mut tasks = vec![
             primacy_runtime::spawn(leadership::publish(core.clone(), views)),
             primacy_runtime::spawn(reads::serve(core.clone(), waiting)),
             primacy_runtime::spawn(upkeep::run(core.clone(), leadership.clone())),
-            primacy_runtime::spawn(succession::run(core.clone(), ended)),
+            primacy_runtime::spawn(succession::run(core.clone(), leadership.clone())),
         ];
         if !core.is_open() {
             tasks.push(primacy_runtime::spawn(founding::settle(core.clone())));

@@ -2,7 +2,7 @@
 
 use crate::authority::quorum_at;
 use crate::machine::{Machine, Replica};
-use crate::succession::Streams;
+use crate::transport::Line;
 use crate::{Config, Halted, LeaderHint, Link, Peer, Transport};
 use openraft::Raft;
 use openraft::alias::WatchReceiverOf;
@@ -66,6 +66,11 @@ impl Identity {
         }
     }
 
+    /// A silent connection to `peer`, if it can be opened.
+    pub(crate) async fn line(&self, peer: &Peer) -> Option<Line> {
+        self.transport.line(peer).await
+    }
+
     /// Whether a connection to `peer` is refused: its host is there, and no process of it listens.
     pub(crate) async fn nobody_listens(&self, peer: &Peer) -> bool {
         self.transport.nobody_listens(peer).await
@@ -96,19 +101,14 @@ pub(crate) struct Core {
     halted: watch::Sender<Option<Halted>>,
     /// The term whose leadership this node is handing over; it must not rely on its lease any more.
     pub(crate) handing_over: AtomicU64,
-    /// The streams of entries from other nodes.
-    pub(crate) streams: Streams,
+    /// The term of the leader whose line to this node ended by EOF, until another is open.
+    pub(crate) line_lost: AtomicU64,
     /// One change of the membership at a time.
     pub(crate) changing: tokio::sync::Mutex<()>,
 }
 
 impl Core {
-    pub(crate) fn new(
-        identity: Arc<Identity>,
-        raft: Raft<TypeConfig, Machine>,
-        streams: Streams,
-        open: bool,
-    ) -> Self {
+    pub(crate) fn new(identity: Arc<Identity>, raft: Raft<TypeConfig, Machine>, open: bool) -> Self {
         // Only this one is made for an identity.
         let _ = identity.metrics.set(raft.metrics());
         Self {
@@ -117,7 +117,7 @@ impl Core {
             open: AtomicBool::new(open),
             halted: watch::channel(None).0,
             handing_over: AtomicU64::new(u64::MAX),
-            streams,
+            line_lost: AtomicU64::new(u64::MAX),
             changing: tokio::sync::Mutex::new(()),
         }
     }

@@ -38,4 +38,4 @@ pub use leadership::LeadershipView;
 pub use membership::{Member, Membership};
 pub use propose::Committed;
 pub use service::RaftService;
-pub use transport::{Grpc, Link, Replies, Reply, Requests, Transport};
+pub use transport::{Grpc, Line, Link, Replies, Reply, Requests, Transport};

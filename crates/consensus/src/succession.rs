@@ -2,19 +2,21 @@
 //!
 //! The problem: a voter promises a leader not to elect another for `election_max` after it heard it, which is most of
 //! the time that the loss of a leader costs. The idea: that promise is owed to a process that may still act on it. A
-//! killed one does not, and its kernel says so: the stream on which it sent entries ended, and a new connection to it is
-//! refused. Each voter finds that out by itself, as it does for a member of a group; a candidate begins only when a
-//! majority of the voters has found the same, so that a healthy leader is not deposed by one voter's broken network.
-//! (The same exception as for a hand-over: Ongaro's dissertation, 4.2.3 and 6.4.1.)
+//! killed one does not, and its kernel says so. Each voter holds a connection to the leader on which nothing is said;
+//! when that ends by EOF and a new one is refused, the process is gone. A reset says nothing, because firewalls reset.
+//! A candidate begins only when a majority of the voters has found the same, each by itself, so that a healthy leader
+//! is not deposed by one voter's broken network. (The same exception as for a hand-over: Ongaro's dissertation, 4.2.3
+//! and 6.4.1.)
 
 use crate::context::{Core, peer};
-use crate::{LeaderHint, Peer};
-use futures::future::join_all;
+use crate::{LeaderHint, LeadershipView, Peer};
+use futures::FutureExt;
+use futures::future::{Either, join_all, select};
 use primacy_core::NodeId;
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use primacy_runtime::watch;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio::sync::mpsc;
 
 /// How much later each next voter begins, in the order of their ids: two candidates at once elect nobody.
 const TURN: Duration = Duration::from_millis(40);
@@ -23,61 +25,27 @@ const TURN: Duration = Duration::from_millis(40);
 const ROUNDS: u32 = 5;
 const ROUND_PAUSE: Duration = Duration::from_millis(10);
 
-/// The streams of entries that are open here, by the node that sends on them.
-pub(crate) struct Streams {
-    open: Mutex<BTreeMap<NodeId, usize>>,
-    ended: mpsc::UnboundedSender<NodeId>,
-}
+/// The pause before a line that ended, or could not be opened, is opened again.
+const LINE_AGAIN: Duration = Duration::from_millis(200);
 
-/// Whose streams have ended.
-pub(crate) struct Ended(mpsc::UnboundedReceiver<NodeId>);
-
-impl Streams {
-    pub(crate) fn new() -> (Self, Ended) {
-        let (ended, receiver) = mpsc::unbounded_channel();
-        (Self { open: Mutex::default(), ended }, Ended(receiver))
-    }
-
-    fn change(&self, from: NodeId, by: isize) -> usize {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = open.entry(from).or_default();
-        *count = count.saturating_add_signed(by);
-        *count
-    }
-
-    /// Whether `from` sent on a stream that has ended, and on none since.
-    fn have_ended(&self, from: NodeId) -> bool {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).get(&from) == Some(&0)
-    }
-}
-
-/// One open stream, however it ends.
-pub(crate) struct OpenStream {
-    core: Arc<Core>,
-    from: NodeId,
-}
-
-impl OpenStream {
-    pub(crate) fn new(core: Arc<Core>, from: NodeId) -> Self {
-        core.streams.change(from, 1);
-        Self { core, from }
-    }
-}
-
-impl Drop for OpenStream {
-    fn drop(&mut self) {
-        if self.core.streams.change(self.from, -1) == 0 {
-            // A node that ends looks into nothing any more.
-            let _ = self.core.streams.ended.send(self.from);
-        }
-    }
-}
-
-/// Looks into each end of a leader's streams.
-pub(crate) async fn run(core: Arc<Core>, mut ended: Ended) {
-    while let Some(from) = ended.0.recv().await {
-        if let Some(leader) = core.other_leader().filter(|leader| leader.id == from) {
-            core.succeed(leader).await;
+/// Holds a line to whoever leads, and looks into each end of it.
+pub(crate) async fn run(core: Arc<Core>, mut leadership: watch::Receiver<LeadershipView>) {
+    loop {
+        let leader = leadership.borrow_and_update().leader.clone();
+        let other = leader.filter(|leader| leader.id != core.node());
+        let Some(leader) = other else {
+            if leadership.changed().await.is_err() {
+                return;
+            }
+            continue;
+        };
+        let held = Box::pin(core.hold_line(&leader));
+        let goes_on = match select(held, leadership.changed().boxed()).await {
+            Either::Left(_) => true,
+            Either::Right((changed, _)) => changed.is_ok(),
+        };
+        if !goes_on {
+            return;
         }
     }
 }
@@ -90,16 +58,25 @@ impl Core {
     }
 
     async fn is_gone(&self, leader: &LeaderHint) -> bool {
-        if !self.streams.have_ended(leader.id) {
-            return false;
+        self.line_lost.load(Ordering::Acquire) == leader.term.0
+            && self.identity.nobody_listens(&peer_of(leader)).await
+    }
+
+    /// Opens a line to the leader and waits for its end.
+    async fn hold_line(&self, leader: &LeaderHint) {
+        if let Some(line) = self.identity.line(&peer_of(leader)).await {
+            self.line_lost.store(u64::MAX, Ordering::Release);
+            if line.await {
+                self.line_lost.store(leader.term.0, Ordering::Release);
+                self.succeed(leader).await;
+            }
         }
-        let peer = Peer { id: leader.id, site: leader.site.clone(), address: leader.address.clone() };
-        self.identity.nobody_listens(&peer).await
+        primacy_runtime::sleep(LINE_AGAIN).await;
     }
 
     /// Stands for election in its turn, when a majority of the voters finds the leader gone.
-    async fn succeed(&self, leader: LeaderHint) {
-        if self.halt_reason().is_some() || !self.is_gone(&leader).await {
+    async fn succeed(&self, leader: &LeaderHint) {
+        if self.halt_reason().is_some() || !self.is_gone(leader).await {
             return;
         }
         let Some((turn, voters)) = self.turn(leader.id) else { return };
@@ -136,6 +113,10 @@ impl Core {
             Some((u32::try_from(place).ok()?, Voters { total, others }))
         })
     }
+}
+
+fn peer_of(leader: &LeaderHint) -> Peer {
+    Peer { id: leader.id, site: leader.site.clone(), address: leader.address.clone() }
 }
 
 struct Voters {

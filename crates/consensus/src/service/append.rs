@@ -2,7 +2,6 @@
 
 use super::{Service, stopped};
 use crate::codec;
-use crate::succession::OpenStream;
 use crate::transport::{Replies, Requests};
 use futures::{StreamExt, stream};
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, StreamAppendError};
@@ -78,15 +77,14 @@ pub(super) async fn stream(
 ) -> Result<Replies<v1::AppendResponse>, Status> {
     let first = primacy_runtime::timeout(IDLE_MAX, requests.next()).await.ok().flatten();
     let first = first.ok_or_else(|| Status::from(WireError::missing("the first request")))?;
-    let from = service.admit(first.header.as_ref())?;
-    let open = OpenStream::new(service.core.clone(), from);
+    service.admit(first.header.as_ref())?;
     let shared = Arc::new(Mutex::new(Shared::default()));
     let input = readable(service.clone(), stream::iter([first]).chain(requests).boxed(), shared.clone());
     let answers = service.core.raft.stream_append(input).boxed();
-    let replies = stream::unfold(Some((answers, shared, open)), move |state| {
+    let replies = stream::unfold(Some((answers, shared)), move |state| {
         let service = service.clone();
         async move {
-            let (mut answers, shared, open) = state?;
+            let (mut answers, shared) = state?;
             let Some(answer) = answers.next().await else {
                 let refused = locked(&shared).refused.take()?;
                 return Some((Err(refused), None));
@@ -99,7 +97,7 @@ pub(super) async fn stream(
             if let (Some(word), Ok(_) | Err(StreamAppendError::Conflict(_))) = (word, &result) {
                 service.believe(&word);
             }
-            let goes_on = result.is_ok().then_some((answers, shared, open));
+            let goes_on = result.is_ok().then_some((answers, shared));
             Some((Ok(codec::append_response_to(&result)), goes_on))
         }
     });

@@ -65,7 +65,7 @@ impl Service {
     }
 
     /// Lets a peer of the cluster in, and opens this node when the cluster knows it.
-    fn admit(&self, header: Option<&v1::RaftHeader>) -> Result<NodeId, Status> {
+    fn admit(&self, header: Option<&v1::RaftHeader>) -> Result<(), Status> {
         let from = self.acquaint(header)?;
         if let Some(why) = self.core.halt_reason() {
             return Err(stopped(why));
@@ -87,7 +87,7 @@ impl Service {
                 self.core.node()
             )));
         }
-        Ok(from)
+        Ok(())
     }
 
     fn answer_vote<F>(

@@ -1,6 +1,6 @@
 //! Links over gRPC: one HTTP/2 connection a peer, opened when it is first used and again when it broke.
 
-use super::{Link, Replies, Reply, Requests, Transport};
+use super::{Line, Link, Replies, Reply, Requests, Transport};
 use crate::Peer;
 use crate::service::MESSAGE_BYTES_MAX;
 use futures::future::BoxFuture;
@@ -12,6 +12,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
+use tokio::io::AsyncReadExt;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 
@@ -46,10 +47,31 @@ impl Transport for Grpc {
         }
     }
 
+    fn line(&self, peer: &Peer) -> BoxFuture<'static, Option<Line>> {
+        let address = peer.address.clone();
+        async move {
+            let connected = primacy_runtime::connect(&address, CONNECT_WITHIN).await;
+            connected.ok().map(|stream| ended_in_order(stream).boxed())
+        }
+        .boxed()
+    }
+
     fn nobody_listens(&self, peer: &Peer) -> BoxFuture<'static, bool> {
         let address = peer.address.clone();
         let connected = async move { primacy_runtime::connect(&address, CONNECT_WITHIN).await.map(drop) };
         connected.map(|c| c.is_err_and(|e| e.kind() == ErrorKind::ConnectionRefused)).boxed()
+    }
+}
+
+/// Reads until the end: what a server says unasked does not matter.
+async fn ended_in_order(mut stream: Box<dyn primacy_runtime::Stream>) -> bool {
+    let mut unasked = [0; 64];
+    loop {
+        match stream.read(&mut unasked).await {
+            Ok(0) => return true,
+            Ok(_) => {}
+            Err(_) => return false,
+        }
     }
 }
 

@@ -24,6 +24,9 @@ pub type Requests<T> = BoxStream<'static, T>;
 /// A stream of answers; an error ends it.
 pub type Replies<T> = BoxStream<'static, Result<T, Status>>;
 
+/// Ends when the connection does: true when the other side closed it in order, as the kernel of a dead process does.
+pub type Line = BoxFuture<'static, bool>;
+
 /// A way to one node. Cheap to call; each call may fail or never answer, and is bounded in time by the caller.
 pub trait Link: Send + Sync + 'static {
     /// Pipelined: answers come in the order of the requests.
@@ -49,6 +52,12 @@ pub trait Link: Send + Sync + 'static {
 pub trait Transport: Send + Sync + 'static {
     /// A link to `peer`. Opens nothing yet; the peer may be down.
     fn link(&self, peer: &Peer) -> Arc<dyn Link>;
+
+    /// A connection to `peer` on which nothing is said; none when it cannot be opened, or this transport has none.
+    fn line(&self, peer: &Peer) -> BoxFuture<'static, Option<Line>> {
+        let _ = peer;
+        Box::pin(std::future::ready(None))
+    }
 
     /// Whether a new connection to `peer` is refused, which tells a process that is gone from one that is slow. A
     /// transport that cannot tell says no.
