@@ -5,7 +5,7 @@
 
 use crate::config::NodeConfig;
 use crate::lead::{Board, Lead};
-use crate::observe::{News, Observer, report_to_leader};
+use crate::observe::{News, Nudges, Observer, report_to_leader};
 use crate::peers::Peers;
 use crate::serve::{self, Shared, WATCHERS_MAX, access_for};
 use crate::telemetry;
@@ -20,12 +20,13 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
-use tracing::{info, warn};
+use tracing::{debug, info};
 
 /// A snapshot is taken after so many log entries.
 const SNAPSHOT_EVERY: u64 = 5_000;
-/// How long requests under way may take once the node stops.
-const DRAIN_WITHIN: Duration = Duration::from_secs(2);
+/// How long requests under way may take once the node stops. The streams of the other nodes end only with their sender,
+/// so this is waited for in most cases.
+const DRAIN_WITHIN: Duration = Duration::from_millis(300);
 
 /// Why a node does not start.
 #[derive(Debug, thiserror::Error)]
@@ -104,12 +105,18 @@ impl Node {
         });
         let (health, health_service) = tonic_health::server::health_reporter();
         let hand = Hand::new(links.clone());
-        let observer =
-            Observer { consensus: consensus.clone(), links, board: board.clone(), news: news.clone() };
+        let nudges = Arc::new(Nudges::default());
+        let observer = Observer {
+            consensus: consensus.clone(),
+            links,
+            board: board.clone(),
+            news: news.clone(),
+            nudges: nudges.clone(),
+        };
         let tasks = vec![
             spawn(observer.run()),
             spawn(report_to_leader(consensus.clone(), me, board.clone(), news, peers)),
-            spawn(Lead { me, consensus: consensus.clone(), hand, board }.run()),
+            spawn(Lead { me, consensus: consensus.clone(), hand, board, nudges }.run()),
             spawn(serve::follow_health(shared.clone(), health)),
             spawn(telemetry::upkeep()),
         ];
@@ -165,7 +172,7 @@ impl Node {
         drop(tasks);
         let drained = future::join_all(services.into_iter().map(|(_, task)| task));
         if timeout(DRAIN_WITHIN, drained).await.is_err() {
-            warn!(node = me.0, "some requests did not end in time and were cut off");
+            debug!(node = me.0, "streams that had not ended were cut off");
         }
         info!(node = me.0, "node stopped");
     }

@@ -56,7 +56,7 @@ impl RedisAccess {
     }
 }
 
-pub(super) fn read(section: Section<'_>, base: &Path, warned: &Findings) -> RedisAccess {
+pub(super) fn read(section: &Section<'_>, base: &Path, warned: &Findings) -> RedisAccess {
     let mut access = RedisAccess::default();
     for name in section.names() {
         let Some(child) = section.child(name) else { continue };
@@ -145,7 +145,7 @@ fn secret(text: &str, file: &Path) -> Result<Secret, Wrong> {
 }
 
 fn warn_if_open(section: &Section<'_>, key: &str, file: &Path, warned: &Findings) {
-    let mode = std::fs::metadata(file).map(|m| m.permissions().mode()).unwrap_or(0);
+    let mode = std::fs::metadata(file).map_or(0, |m| m.permissions().mode());
     if mode & 0o004 != 0 {
         let reason = format!("every user of this host can read {}", file.display());
         warned.add(section.key(key), reason, format!("chmod 600 {}", file.display()));

@@ -2,9 +2,10 @@
 
 use super::section::{self, Findings, Section, duration, integer, parsed, word};
 use super::{Problem, Problems};
+use primacy_core::apply::check_groups;
 use primacy_core::{
-    Address, Command, FailoverMode, FencePolicy, GroupKind, GroupName, GroupSpec, LossBudget, MemberName,
-    MemberSpec, Rejected, SiteName, State, WallTime,
+    Address, FailoverMode, FencePolicy, GroupKind, GroupName, GroupSpec, LossBudget, MemberName, MemberSpec,
+    Rejected, SiteName, State,
 };
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -114,15 +115,8 @@ fn read_member(mut section: Section<'_>, group: &str) -> Option<MemberSpec> {
 
 /// What the rules say of the groups: each by itself first, so that one bad group does not hide the next.
 fn check(groups: &[GroupSpec]) -> Vec<Problem> {
-    let refused = |groups: &[GroupSpec]| {
-        let command = Command::ConfigureGroups {
-            groups: groups.to_vec(),
-            prune: true,
-            by: String::new(),
-            at: WallTime(0),
-        };
-        State::default().apply(1, &command).err().map(problem_of)
-    };
+    let nothing = State::default();
+    let refused = |groups: &[GroupSpec]| check_groups(&nothing, groups, true).err().map(problem_of);
     let mut problems: Vec<Problem> = groups.iter().filter_map(|g| refused(std::slice::from_ref(g))).collect();
     if problems.is_empty() {
         problems.extend(refused(groups));

@@ -98,7 +98,7 @@ impl NodeConfig {
         let root = Section::new("", table, &findings);
         let node = table_of(&root, "node").and_then(|section| read_node(section, base));
         let cluster = table_of(&root, "cluster").and_then(read_cluster);
-        let redis = root.section("redis").map(|section| credentials::read(section, base, &warned));
+        let redis = root.section("redis").map(|section| credentials::read(&section, base, &warned));
         root.absent("gate", "gate");
         root.finish();
         if let (Some(node), Some(cluster)) = (&node, &cluster) {
@@ -225,7 +225,7 @@ fn check_spread(warned: &Findings, cluster: &ClusterSection) {
             reason,
             "use three sites or more, so that the loss of any one leaves a majority",
         );
-    } else if cluster.peers.len() % 2 == 0 {
+    } else if cluster.peers.len().is_multiple_of(2) {
         let reason = format!("{} founding nodes are an even number", cluster.peers.len());
         warned.add(
             "cluster.peer",

@@ -195,12 +195,11 @@ impl<'a> Section<'a> {
         let asked = self.asked.borrow();
         for key in self.table.keys().filter(|key| !asked.contains(key.as_str())) {
             let nearest = asked.iter().max_by(|a, b| likeness(key, a).total_cmp(&likeness(key, b)));
-            let remedy = match nearest.filter(|known| likeness(key, known) >= 0.7) {
-                Some(known) => format!("did you mean {known}?"),
-                None => {
-                    let known: Vec<&str> = asked.iter().copied().collect();
-                    format!("remove it; known here: {}", known.join(", "))
-                }
+            let remedy = if let Some(known) = nearest.filter(|known| likeness(key, known) >= 0.7) {
+                format!("did you mean {known}?")
+            } else {
+                let known: Vec<&str> = asked.iter().copied().collect();
+                format!("remove it; known here: {}", known.join(", "))
             };
             self.wrong(key, Wrong::new("there is no such key", remedy));
         }
@@ -282,7 +281,7 @@ pub(super) fn word<T: Copy>(value: &Value, words: &[(&str, T)]) -> Result<T, Wro
         .ok_or_else(|| Wrong::new(format!("{text:?} is not known"), format!("write {}", listed.join(" or "))))
 }
 
-const DURATION_MAX: Duration = Duration::from_secs(24 * 3600);
+const DURATION_MAX: Duration = Duration::from_hours(24);
 
 /// A duration with its unit, above zero and at most a day.
 pub(super) fn duration(value: &Value, example: &str) -> Result<Duration, Wrong> {

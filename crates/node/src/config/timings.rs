@@ -137,9 +137,13 @@ fn check(cluster: &Section<'_>, t: &Timings) {
 }
 
 fn show(duration: Duration) -> String {
-    if duration.subsec_nanos() % 1_000_000 == 0 && duration.as_secs() < 60 {
+    if duration.subsec_nanos().is_multiple_of(1_000_000) && duration.as_secs() < 60 {
         let ms = duration.as_millis();
-        return if ms % 1_000 == 0 && ms > 0 { format!("{}s", ms / 1_000) } else { format!("{ms}ms") };
+        return if ms.is_multiple_of(1_000) && ms > 0 {
+            format!("{}s", ms / 1_000)
+        } else {
+            format!("{ms}ms")
+        };
     }
     humantime::format_duration(duration).to_string()
 }

@@ -58,7 +58,7 @@ impl Journal {
     fn tell_one(&mut self, state: &State, event: &Event) {
         match event {
             Event::LeadershipAssumed { node, term } => {
-                info!(node = node.0, term = term.0, "leadership assumed")
+                info!(node = node.0, term = term.0, "leadership assumed");
             }
             Event::GroupConfigured { group } => info!(%group, "group configured"),
             Event::GroupRemoved { group } => info!(%group, "group removed"),

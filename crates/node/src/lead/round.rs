@@ -8,7 +8,7 @@ use super::board::Board;
 use super::fault::{self, Place, command_word};
 use super::journal::Journal;
 use super::verdicts::Verdicts;
-use crate::observe::until;
+use crate::observe::{Nudges, until};
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use metrics::{counter, gauge, histogram};
@@ -35,6 +35,7 @@ pub(crate) struct Lead {
     pub(crate) consensus: Consensus,
     pub(crate) hand: Hand,
     pub(crate) board: Arc<Board>,
+    pub(crate) nudges: Arc<Nudges>,
 }
 
 impl Lead {
@@ -323,6 +324,7 @@ impl<'a> Round<'a> {
             Ok(outcome) => {
                 info!(parent: &span, %group, %member, action = word, ms = ms(took), "done");
                 self.lead.board.worked(&key, at);
+                self.lead.nudges.ask(group);
                 let conclude = |state: &_| plan::conclude(state, &action, &outcome, started, wall());
                 if let Some(command) = self.lead.consensus.read(conclude) {
                     self.proposing.insert(group.clone());

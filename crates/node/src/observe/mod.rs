@@ -20,8 +20,8 @@ use primacy_core::{Address, GroupName, MemberName, Moment};
 use primacy_redis::{Links, Prober, ProberHandle, Sighting};
 use primacy_runtime::{now, sleep_until};
 use recheck::Rechecks;
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
 
@@ -37,6 +37,28 @@ pub(crate) struct Observer {
     pub(crate) board: Arc<Board>,
     /// Told of each sighting that says something new.
     pub(crate) news: Arc<News>,
+    /// Tells which groups are to be asked now.
+    pub(crate) nudges: Arc<Nudges>,
+}
+
+/// Groups whose members are to be asked now instead of at the next interval.
+#[derive(Default)]
+pub(crate) struct Nudges {
+    groups: Mutex<BTreeSet<GroupName>>,
+    wake: Notify,
+}
+
+impl Nudges {
+    /// Asks all members of a group now: something was done to one of them.
+    pub(crate) fn ask(&self, group: &GroupName) {
+        self.groups.lock().unwrap_or_else(PoisonError::into_inner).insert(group.clone());
+        self.wake.notify_one();
+    }
+
+    async fn next(&self) -> BTreeSet<GroupName> {
+        self.wake.notified().await;
+        std::mem::take(&mut *self.groups.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 /// Wakes the reporter when there is something that cannot wait for the next batch.
@@ -73,6 +95,10 @@ impl Observer {
             tokio::select! {
                 biased;
                 Some(sighting) = sightings.recv() => self.take_in(sighting, &members, &mut rechecks),
+                groups = self.nudges.next() => {
+                    let nudged = groups.iter().filter_map(|group| members.get(group));
+                    nudged.flat_map(BTreeMap::values).for_each(|watched| watched.prober.probe_now());
+                }
                 () = until(recheck_at) => {
                     for (group, member) in rechecks.take_due(now()) {
                         probe(&members, &group, &member);

@@ -40,9 +40,10 @@ pub(crate) async fn run(
         };
         if let Some(channel) = peers.channel(&address) {
             let reporter = Reporter { me, board: &board, news: &news };
-            let ended = reporter.stream(SiteClient::new(channel), &address, &mut leadership).await;
-            if ended == Ended::AnotherLeader {
-                continue;
+            match reporter.stream(SiteClient::new(channel), &address, &mut leadership).await {
+                Ended::AnotherLeader => continue,
+                Ended::ByLeader => {}
+                Ended::Stopped => return,
             }
         }
         // A leader that refuses, or cannot be reached, is asked again soon; a change of leader ends the wait.
@@ -58,10 +59,11 @@ fn leader_to_report_to(view: &LeadershipView) -> Option<String> {
     view.leader.as_ref().filter(|_| !view.leading).map(|leader| leader.address.clone())
 }
 
-#[derive(PartialEq, Eq)]
 enum Ended {
     AnotherLeader,
     ByLeader,
+    /// Consensus is over on this node.
+    Stopped,
 }
 
 struct Reporter<'a> {
@@ -86,8 +88,10 @@ impl Reporter<'_> {
             tokio::select! {
                 biased;
                 changed = leadership.changed() => {
-                    let still = leader_to_report_to(&leadership.borrow()).is_some_and(|a| a == address);
-                    if changed.is_err() || !still {
+                    if changed.is_err() {
+                        return Ended::Stopped;
+                    }
+                    if leader_to_report_to(&leadership.borrow()).is_none_or(|a| a != address) {
                         return Ended::AnotherLeader;
                     }
                 }

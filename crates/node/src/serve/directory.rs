@@ -120,6 +120,6 @@ impl Directory for DirectoryService {
     }
 
     async fn watch(&self, request: Request<v1::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
-        watch::open(&self.0, request.into_inner()).map(Response::new)
+        watch::open(&self.0, request.get_ref()).map(Response::new)
     }
 }

@@ -66,15 +66,11 @@ fn refuse(code: StatusCode, reason: impl Into<String>) -> Response {
     (code, Json(json!({ "reason": reason.into() }))).into_response()
 }
 
-fn group_of(name: String) -> Result<GroupName, Response> {
-    GroupName::new(name).map_err(|e| refuse(StatusCode::BAD_REQUEST, e.to_string()))
-}
-
 /// 200 when the group has a primary that should accept writes, and with `member`, when it is that one; else 503.
 async fn primary(State(shared): Node, Path(group): Path<String>, Query(asked): Query<Asked>) -> Response {
-    let group = match group_of(group) {
+    let group = match GroupName::new(group) {
         Ok(group) => group,
-        Err(response) => return response,
+        Err(error) => return refuse(StatusCode::BAD_REQUEST, error.to_string()),
     };
     let fresh = match shared.local() {
         Ok(fresh) => fresh,
@@ -119,9 +115,9 @@ fn body(p: v1::Primary) -> PrimaryBody {
 
 /// 200 when a standby follows with its link up, and with `member`, when that one does; else 503.
 async fn standby(State(shared): Node, Path(group): Path<String>, Query(asked): Query<Asked>) -> Response {
-    let group = match group_of(group) {
+    let group = match GroupName::new(group) {
         Ok(group) => group,
-        Err(response) => return response,
+        Err(error) => return refuse(StatusCode::BAD_REQUEST, error.to_string()),
     };
     if let Err(refusal) = shared.local() {
         return refuse(StatusCode::SERVICE_UNAVAILABLE, refusal.to_string());
@@ -222,14 +218,14 @@ fn group_json(group: v1::GroupStatus) -> Value {
         "epoch": group.epoch,
         "standbys_ready": summary.standbys_ready,
         "standbys_total": summary.standbys_total,
-        "members": group.members.into_iter().map(member_json).collect::<Vec<_>>(),
+        "members": group.members.iter().map(member_json).collect::<Vec<_>>(),
         "blocked": blocked,
         "paused": paused,
         "notes": group.notes,
     })
 }
 
-fn member_json(m: v1::MemberStatus) -> Value {
+fn member_json(m: &v1::MemberStatus) -> Value {
     let role = match m.role() {
         v1::Role::Primary => "primary",
         v1::Role::Standby => "standby",

@@ -18,7 +18,14 @@ impl Site for SiteService {
         request: Request<Streaming<v1::SightingBatch>>,
     ) -> Result<Response<v1::ReportResponse>, Status> {
         let mut batches = request.into_inner();
-        while let Some(batch) = batches.message().await? {
+        let mut stopping = self.0.stopping.clone();
+        loop {
+            let next = tokio::select! {
+                biased;
+                _ = stopping.wait_for(|stop| *stop) => None,
+                batch = batches.message() => batch?,
+            };
+            let Some(batch) = next else { break };
             let received = now();
             let from = NodeId(batch.node_id);
             if !self.0.consensus.membership().nodes.contains_key(&from) {

@@ -27,7 +27,7 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(5);
 /// A node that was out of touch with the leader for longer gives no sign of life.
 const IN_TOUCH_WITHIN: Duration = Duration::from_secs(5);
 /// A reader that takes nothing for so long is let go.
-const READER_WITHIN: Duration = Duration::from_secs(60);
+const READER_WITHIN: Duration = Duration::from_mins(1);
 
 type Answer = Result<v1::WatchResponse, Status>;
 
@@ -46,7 +46,7 @@ impl tokio_stream::Stream for Stream {
 }
 
 /// Opens a stream, or says at once why not.
-pub(crate) fn open(shared: &Arc<Shared>, request: v1::WatchRequest) -> Result<Stream, Status> {
+pub(crate) fn open(shared: &Arc<Shared>, request: &v1::WatchRequest) -> Result<Stream, Status> {
     let groups: Result<BTreeSet<GroupName>, Status> =
         request.groups.iter().map(|g| refuse::name(g, "groups")).collect();
     let Ok(permit) = shared.watchers.clone().try_acquire_owned() else {
@@ -95,6 +95,10 @@ impl Watcher {
         let mut revisions = self.shared.consensus.revision_watch();
         let mut progress = interval(PROGRESS_EVERY);
         let mut stopping = self.shared.stopping.clone();
+        if self.send(Ok(self.sign_of_life())).await.is_err() || self.send_new().await.is_err() {
+            return;
+        }
+        progress.tick().await;
         loop {
             let over = tokio::select! {
                 biased;
@@ -159,8 +163,11 @@ impl Watcher {
         if age.is_none_or(|age| age > IN_TOUCH_WITHIN) {
             return Ok(());
         }
-        let response = v1::WatchResponse { revision: self.last.0, at_us: 0, events: vec![], progress: true };
-        self.send(Ok(response)).await
+        self.send(Ok(self.sign_of_life())).await
+    }
+
+    fn sign_of_life(&self) -> v1::WatchResponse {
+        v1::WatchResponse { revision: self.last.0, at_us: 0, events: vec![], progress: true }
     }
 
     async fn refuse(&mut self, refusal: Refusal) -> Result<(), Over> {

@@ -22,7 +22,7 @@ pub enum LogFormat {
 pub struct LogError(String);
 
 /// What is logged when nothing else is asked for: our own lines, and what is wrong elsewhere.
-const FILTER: &str = "info,openraft=warn,sled=warn,h2=warn,hyper=warn,tower=warn,tonic=warn,redis=warn";
+const FILTER: &str = "info,openraft=error,sled=warn,h2=warn,hyper=warn,tower=warn,tonic=warn,redis=warn";
 
 /// Sends log lines to stderr. `filter` is a `tracing` filter such as `debug` or `info,primacy_node=debug`; none takes
 /// `PRIMACY_LOG` from the environment, or else `info`.

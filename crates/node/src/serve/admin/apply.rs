@@ -3,6 +3,7 @@
 use super::super::{Shared, refuse};
 use super::{diff, members};
 use crate::config::{Problem, problem_of};
+use primacy_core::apply::check_groups;
 use primacy_core::{Command, GroupSpec, SiteName};
 use primacy_runtime::wall;
 use primacy_wire::{WireError, v1};
@@ -26,10 +27,8 @@ impl Shared {
         }
         let groups = specs(request.groups)?;
         self.consensus.linearizable(within).await.map_err(refuse::read)?;
-        let command = Command::ConfigureGroups { groups: groups.clone(), prune, by, at: wall() };
         let (mut problems, mut changes, revision) = self.consensus.read(|state| {
-            // The rules are those of the log: the command is tried on a copy.
-            let refused = state.clone().apply(u64::MAX, &command).err().map(problem_of);
+            let refused = check_groups(state, &groups, prune).err().map(problem_of);
             (Vec::from_iter(refused), diff::changes(state, &groups, prune), state.revision)
         });
         problems.extend(self.unknown_sites(&groups));
@@ -47,6 +46,7 @@ impl Shared {
             let problems = problems.into_iter().map(to_wire).collect();
             return Ok(v1::ApplyGroupsResponse { changes, problems, revision: revision.0 });
         }
+        let command = Command::ConfigureGroups { groups, prune, by, at: wall() };
         let committed = self.consensus.propose(command, within).await.map_err(refuse::propose)?;
         Ok(v1::ApplyGroupsResponse { changes, problems: vec![], revision: committed.revision.0 })
     }

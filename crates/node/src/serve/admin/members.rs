@@ -49,7 +49,7 @@ pub(super) async fn look_over(shared: &Arc<Shared>, groups: &[GroupSpec], known:
     }
     let found: Vec<_> = stream::iter(looks).buffered(AT_ONCE).collect().await;
     let mut looked = Looked::default();
-    let mut servers: BTreeMap<String, String> = running(shared, known);
+    let mut servers: BTreeMap<String, String> = running(shared, groups, known);
     for (group, member, found) in found {
         let key = format!("redis.{group}.member.{}.address", member.name);
         match found {
@@ -82,13 +82,17 @@ async fn look(
 }
 
 /// Which process is which member, as far as it was seen.
-fn running(shared: &Shared, known: &Known) -> BTreeMap<String, String> {
+fn running(shared: &Shared, wanted: &[GroupSpec], known: &Known) -> BTreeMap<String, String> {
+    // A member that goes with this change, or gets another name, stands in nobody's way.
+    let stays = |(group, member): &&(GroupName, MemberName)| {
+        wanted.iter().find(|g| g.name == *group).is_none_or(|g| g.member(member).is_some())
+    };
     shared.with_view(primacy_runtime::now(), |view| {
         let seen = |(group, member): &(GroupName, MemberName)| {
             let (_, status) = view.freshest(group, member)?;
             Some((status.run_id.clone(), format!("{member} in group {group}")))
         };
-        known.keys().filter_map(seen).collect()
+        known.keys().filter(stays).filter_map(seen).collect()
     })
 }
 
