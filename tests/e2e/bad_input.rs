@@ -38,12 +38,11 @@ impl<'a> Bad<'a> {
 }
 
 fn group(name: &str, members: &[(&str, &str, &str)]) -> String {
-    let mut text = format!("[[redis]]\nname = \"{name}\"\n");
-    for (member, site, address) in members {
-        text +=
-            &format!("[[redis.member]]\nname = \"{member}\"\nsite = \"{site}\"\naddress = \"{address}\"\n");
-    }
-    text
+    let member = |(member, site, address): &(&str, &str, &str)| {
+        format!("[[redis.member]]\nname = \"{member}\"\nsite = \"{site}\"\naddress = \"{address}\"\n")
+    };
+    let members: Vec<String> = members.iter().map(member).collect();
+    format!("[[redis]]\nname = \"{name}\"\n{}", members.concat())
 }
 
 async fn plain(dir: &std::path::Path, name: &str, config: &[&str]) -> RedisServer {

@@ -1,8 +1,8 @@
 //! Unplanned: the primary is killed, frozen, or killed twice over.
 
 use crate::harness::{
-    GROUP, PATIENCE, at_rest, deployment, last_transition, load, lost_bytes, ok, reckon, refused,
-    transitions, wait_other, wait_state, writes_go_on,
+    GROUP, PATIENCE, at_rest, deployment, last_transition, let_lead, load, lost_bytes, ok, reckon, refused,
+    transitions, wait_leader, wait_other, wait_state, writes_go_on,
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -115,12 +115,10 @@ async fn nothing_automatic_happens_to_a_paused_group() {
 async fn the_leader_and_the_primary_die_together() {
     let mut d = deployment().await;
     at_rest(&d).await;
-    if d.cluster.leader().await.unwrap() != 1 {
-        ok(&d, "cluster transfer --to 1").await;
-    }
+    let_lead(&d, 1).await;
     let load = load(&d);
     writes_go_on(&load, 200).await;
-    assert_eq!(d.cluster.leader().await.unwrap(), 1);
+    assert_eq!(wait_leader(&d, None).await, 1);
     d.cluster.node(1).unwrap().kill().unwrap();
     d.group.member("east-a").unwrap().kill().unwrap();
     wait_other(&d, "east-a").await;

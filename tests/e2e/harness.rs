@@ -13,7 +13,7 @@ use std::time::Duration;
 
 pub const BINARY: &str = env!("CARGO_BIN_EXE_primacy");
 /// How long anything may take on a slow machine. Nothing is measured with it.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 pub const GROUP: &str = "features";
 
 pub fn options() -> DeploymentOptions {
@@ -53,7 +53,7 @@ pub fn load(d: &Deployment) -> Load {
     let options = LoadOptions {
         writers: 4,
         pace: Some(Duration::from_millis(1)),
-        duration_max: Duration::from_secs(180),
+        duration_max: Duration::from_mins(3),
         strays: d.targets(),
         ..LoadOptions::default()
     };
@@ -176,6 +176,19 @@ pub async fn at_rest(d: &Deployment) {
     wait_for("the transition to end", PATIENCE, async || {
         let output = d.cli(["switchover", GROUP, "--dry-run"]).await?;
         ensure!(output.status == Some(0), "{}{}", output.stdout, output.stderr);
+        Ok(())
+    })
+    .await
+    .unwrap();
+}
+
+/// Makes a node the leader.
+pub async fn let_lead(d: &Deployment, id: u64) {
+    wait_for(&format!("n{id} to lead"), PATIENCE, async || {
+        if d.cluster.leader().await? != id {
+            let output = d.cli(["cluster", "transfer", "--to", &id.to_string()]).await?.success()?;
+            ensure!(output.stdout.contains(&format!("leader n{id}")), "{}", output.stdout);
+        }
         Ok(())
     })
     .await

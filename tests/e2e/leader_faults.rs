@@ -1,10 +1,10 @@
 //! The leader dies at each point of a transition; the next one finishes it or rolls it back.
 
 use crate::harness::{
-    GROUP, PATIENCE, at_rest, deployment, last_transition, load, lost_bytes, ok, reckon, run, transitions,
-    wait_leader, wait_other, writes_go_on,
+    GROUP, PATIENCE, at_rest, deployment, last_transition, let_lead, load, lost_bytes, ok, reckon, run,
+    transitions, wait_leader, wait_other, writes_go_on,
 };
-use primacy_testbed::{Deployment, wait_for};
+use primacy_testbed::Deployment;
 
 const SWITCHOVER: [&str; 9] = [
     "crash_after:start_transition",
@@ -34,18 +34,7 @@ async fn arm(d: &mut Deployment, fault: &str) -> u64 {
     node.set_env(vec![("PRIMACY_FAULT".to_owned(), fault.to_owned())]);
     node.restart(PATIENCE).await.unwrap();
     // Leadership may have moved while it was away.
-    let now = wait_leader(d, None).await;
-    if now != leader {
-        let to = leader.to_string();
-        d.cli(["cluster", "transfer", "--to", &to]).await.unwrap().success().unwrap();
-        wait_for("the armed node to lead", PATIENCE, async || {
-            let now = d.cluster.leader().await?;
-            anyhow::ensure!(now == leader, "n{now} leads");
-            Ok(())
-        })
-        .await
-        .unwrap();
-    }
+    let_lead(d, leader).await;
     leader
 }
 

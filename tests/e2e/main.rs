@@ -1,7 +1,14 @@
 //! Whole deployments on this machine: three nodes, three redis-servers, writers, and faults by real signals.
 //!
 //! Each test ends with the ledger: what was acknowledged and is missing, and whether two members wrote at once.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, unreachable_pub, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    unreachable_pub,
+    missing_docs
+)]
 
 mod bad_input;
 mod by_hand;

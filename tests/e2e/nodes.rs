@@ -26,7 +26,7 @@ fn read_on(client: Client) -> Reader {
         while !stopped.load(Ordering::Relaxed) {
             match client.get_primary(GROUP, v1::Consistency::Linearizable).await {
                 Ok(primary) if primary.epoch < epoch => {
-                    errors.push(format!("epoch {} after {epoch}", primary.epoch))
+                    errors.push(format!("epoch {} after {epoch}", primary.epoch));
                 }
                 Ok(primary) => epoch = primary.epoch,
                 Err(error) => errors.push(error.to_string()),

@@ -102,6 +102,18 @@ async fn nodes_without_a_leader_say_so() {
 }
 
 #[tokio::test]
+async fn a_node_that_knows_no_leader_speaks_only_when_no_other_knows_more() {
+    // Two worlds: the one node was removed from the cluster, and has heard nothing since.
+    let (removed, leader) = (Node::follower(&World::new(), 9), Node::leader(&World::new(), 1));
+    let ask =
+        async |client: Client| client.admin().cluster_status(v1::ClusterStatusRequest {}).await.unwrap();
+    let status = ask(client([&removed, &leader]).build().unwrap()).await;
+    assert_eq!(status.leader.map(|leader| leader.id), Some(1));
+    let status = ask(client([&removed]).build().unwrap()).await;
+    assert_eq!((status.leader, status.cluster.as_str()), (None, "test"));
+}
+
+#[tokio::test]
 async fn a_refusal_is_told_as_it_is() {
     let world = World::new();
     let node = Node::leader(&world, 1);

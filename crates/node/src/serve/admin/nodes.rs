@@ -5,9 +5,12 @@ use primacy_consensus::Peer;
 use primacy_core::detect::CURRENT_WITHIN;
 use primacy_core::{NodeId, SiteName};
 use primacy_runtime::now;
+use primacy_wire::v1::admin_client::AdminClient;
 use primacy_wire::{WireError, v1};
 use std::time::Duration;
-use tonic::Status;
+use tonic::metadata::MetadataMap;
+use tonic::transport::Channel;
+use tonic::{Response, Status};
 
 impl Shared {
     /// The nodes as this node knows them; what only the leader knows is unset elsewhere.
@@ -96,8 +99,13 @@ impl Shared {
         to: Option<NodeId>,
         within: Duration,
     ) -> Result<v1::ClusterStatusResponse, Status> {
-        self.consensus.transfer(to, within).await.map_err(refuse::change)?;
-        Ok(self.cluster_status())
+        let leader = self.consensus.transfer(to, within).await.map_err(refuse::change)?;
+        // Whom it hears only the new leader can tell.
+        let Some(channel) = self.peers.channel(&leader.address) else { return Ok(self.cluster_status()) };
+        let call =
+            |mut client: AdminClient<Channel>, request| async move { client.cluster_status(request).await };
+        let status = self.ask_leader(channel, &MetadataMap::new(), v1::ClusterStatusRequest {}, call).await;
+        Ok(status.map_or_else(|_| self.cluster_status(), Response::into_inner))
     }
 
     pub(super) async fn snapshot(&self, within: Duration) -> Result<v1::SnapshotResponse, Status> {
