@@ -28,6 +28,10 @@ pub(crate) fn command_word(command: &Command) -> &'static str {
 }
 
 /// A place at which a fault can be injected.
+#[cfg_attr(
+    not(any(test, debug_assertions, feature = "fault-points")),
+    expect(dead_code, reason = "without fault points nobody asks where it is")
+)]
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Place {
     /// The command was committed.
