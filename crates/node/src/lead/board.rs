@@ -70,20 +70,26 @@ impl Board {
     }
 
     /// Takes in what this node saw itself. True when it says something new.
-    pub(crate) fn see(&self, now: Moment, committed: &dyn Committed, seen: Seen) -> bool {
+    pub(crate) fn see(
+        &self,
+        now: Moment,
+        committed: &dyn Committed,
+        (group, member, observation): (&GroupName, &MemberName, &Observation),
+    ) -> bool {
         let mut desk = self.lock();
-        let key = (seen.0.clone(), seen.1.clone());
-        let news = desk.own.get(&key).is_none_or(|before| differs(&before.reach, &seen.2.reach));
-        if news {
-            desk.unsent.insert(key.clone());
-        }
-        desk.own.insert(key, seen.2.clone());
+        let key = (group.clone(), member.clone());
+        let news = desk.own.get(&key).is_none_or(|before| differs(&before.reach, &observation.reach));
         if let Some(seat) = desk.seat.as_mut() {
             seat.view.heard.insert(self.me, now);
+            let seen = (key.0.clone(), key.1.clone(), observation.clone());
             if seat.take_in_all(self.me, committed, vec![seen]) {
                 self.wake.notify_one();
             }
         }
+        if news {
+            desk.unsent.insert(key.clone());
+        }
+        desk.own.insert(key, observation.clone());
         news
     }
 
@@ -461,7 +467,7 @@ mod tests {
     fn what_is_gone_is_forgotten() {
         let board = Board::new(NodeId(1));
         let state = state(&["a", "b"]);
-        board.see(Moment(1), &state, (group(), member("a"), up(1, 1, true)));
+        board.see(Moment(1), &state, (&group(), &member("a"), &up(1, 1, true)));
         board.take_seat(Term(3), Moment(1), &state);
         board.follow(Moment(2), &state);
         assert_eq!(board.read(|v| v.seen.len()), Some(1), "a new leader begins with what it saw itself");

@@ -13,7 +13,7 @@ mod report;
 
 pub(crate) use report::run as report_to_leader;
 
-use crate::lead::{Board, Seen};
+use crate::lead::Board;
 use primacy_consensus::Consensus;
 use primacy_core::view::{LinkEnd, Observation, Reach};
 use primacy_core::{Address, GroupName, MemberName, Moment};
@@ -29,6 +29,8 @@ use tokio::sync::{Notify, mpsc};
 const PROBE_EVERY: Duration = Duration::from_millis(100);
 /// Sightings that wait to be taken in; a prober replaces its own when there is no room.
 const SIGHTINGS_MAX: usize = 1_024;
+/// Sightings that are taken in at one go.
+const BATCH_MAX: usize = 64;
 
 /// Watches the members of all groups.
 pub(crate) struct Observer {
@@ -89,12 +91,17 @@ impl Observer {
         let mut revisions = self.consensus.revision_watch();
         let mut members = Members::new();
         let mut rechecks = Rechecks::default();
+        let mut batch = Vec::with_capacity(BATCH_MAX);
         self.follow_configuration(&mut members, &sink);
         loop {
             let recheck_at = rechecks.next_at();
             tokio::select! {
                 biased;
-                Some(sighting) = sightings.recv() => self.take_in(sighting, &members, &mut rechecks),
+                _ = sightings.recv_many(&mut batch, BATCH_MAX) => {
+                    for sighting in batch.drain(..) {
+                        self.take_in(sighting, &members, &mut rechecks);
+                    }
+                }
                 groups = self.nudges.next() => {
                     let nudged = groups.iter().filter_map(|group| members.get(group));
                     nudged.flat_map(BTreeMap::values).for_each(|watched| watched.prober.probe_now());
@@ -152,16 +159,13 @@ impl Observer {
         let Some(watched) = members.get(&group).filter(|watched| watched.contains_key(&member)) else {
             return;
         };
-        let ended = link_ended(&reach);
         let observation = Observation { at, reach, last_up, rate_peak_bytes };
-        rechecks.note(&group, &member, &watched[&member].address, &observation);
-        let seen: Seen = (group, member, observation);
-        let (group, member) = (seen.0.clone(), seen.1.clone());
-        if !self.board.see(now(), &self.consensus, seen) {
+        if !self.board.see(now(), &self.consensus, (&group, &member, &observation)) {
             return;
         }
         self.news.tell();
-        if ended {
+        rechecks.note(&group, &member, &watched[&member].address, &observation);
+        if link_ended(&observation.reach) {
             for (_, other) in watched.iter().filter(|(name, _)| **name != member) {
                 other.prober.probe_now();
             }

@@ -17,6 +17,7 @@ const FOR: Duration = Duration::from_secs(1);
 #[derive(Default)]
 pub(super) struct Rechecks {
     groups: BTreeMap<GroupName, Group>,
+    next: Option<Moment>,
 }
 
 #[derive(Default)]
@@ -34,7 +35,7 @@ struct Claim {
 }
 
 impl Rechecks {
-    /// Takes note of what was seen of a member at `address`.
+    /// Takes note of something new that was seen of a member at `address`.
     pub(super) fn note(
         &mut self,
         group: &GroupName,
@@ -60,11 +61,17 @@ impl Rechecks {
         if group.ended.is_empty() && group.claims.is_empty() {
             self.groups.retain(|_, g| !g.ended.is_empty() || !g.claims.is_empty());
         }
+        self.find_next();
     }
 
     /// When somebody is to be asked again.
     pub(super) fn next_at(&self) -> Option<Moment> {
-        self.groups.values().flat_map(|g| g.claims.values()).filter_map(|c| c.next.map(|(at, _)| at)).min()
+        self.next
+    }
+
+    fn find_next(&mut self) {
+        let claims = self.groups.values().flat_map(|g| g.claims.values());
+        self.next = claims.filter_map(|c| c.next.map(|(at, _)| at)).min();
     }
 
     /// Who is to be asked now; each is put off by twice as long.
@@ -79,6 +86,7 @@ impl Rechecks {
             }
             group.give_up(now);
         }
+        self.find_next();
         due
     }
 }
