@@ -4,6 +4,7 @@ use anyhow::{Result, anyhow, ensure};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use primacy_client::Client;
+use primacy_testbed::ledger::{Lost, LostRecord};
 use primacy_testbed::{
     CliOutput, Credentials, Deployment, DeploymentOptions, Ledger, Load, LoadOptions, Locate, RedisAddress,
     Target, wait_for,
@@ -81,14 +82,29 @@ pub async fn reckon(d: &Deployment, load: Load, reported_bytes: u64) -> Ledger {
     let lost = ledger.lost(&RedisAddress::new(server.address())).await.unwrap();
     assert!(
         lost.bytes() <= reported_bytes,
-        "{} writes of {} bytes are missing, {reported_bytes} bytes reported",
+        "{} writes of {} bytes are missing, {reported_bytes} bytes reported\n{}\n{}",
         lost.count(),
-        lost.bytes()
+        lost.bytes(),
+        missing(&ledger, &lost),
+        d.cli(["history", GROUP, "-o", "json"]).await.unwrap().stdout
     );
     let overlaps = ledger.overlaps();
     assert!(overlaps.is_empty(), "two members wrote at once: {overlaps:?}");
     assert!(ledger.acked() > 0, "nothing was written, so nothing was shown");
     ledger
+}
+
+/// Who acknowledged what is missing, and how long before its last acknowledgement.
+fn missing(ledger: &Ledger, lost: &Lost) -> String {
+    let line = |record: &LostRecord| {
+        let last = ledger.acks().filter(|ack| ack.member == record.member).map(|ack| ack.at).max();
+        let before = last.map(|last| last - record.at);
+        format!(
+            "writer {} record {} by {}, {before:?} before its last",
+            record.writer, record.n, record.member
+        )
+    };
+    lost.records.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 pub async fn run(d: &Deployment, words: &str) -> CliOutput {

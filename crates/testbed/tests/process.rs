@@ -21,8 +21,9 @@ fn shell(dir: &Workdir, script: &str) -> Process {
 }
 
 fn lives(pid: u32) -> bool {
-    // A zombie has lost its command line.
-    std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| !line.is_empty())
+    // Its state, not its command line: that is empty for a moment while a program is started, too.
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
 }
 
 #[tokio::test]
