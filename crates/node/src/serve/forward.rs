@@ -1,6 +1,7 @@
 //! What only the leader can answer is asked of it, once: a request that was forwarded is never forwarded again.
 
 use crate::serve::{Shared, refuse};
+use primacy_consensus::LeadershipView;
 use primacy_wire::Refusal;
 use primacy_wire::v1::admin_client::AdminClient;
 use primacy_wire::v1::directory_client::DirectoryClient;
@@ -15,6 +16,12 @@ const FORWARDED: &str = "primacy-forwarded-by";
 const SLACK: Duration = Duration::from_millis(250);
 /// The deadline of a unary call whose client gave none.
 pub(crate) const UNARY_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long the old leader may still answer once another leads: a change that it has begun, and a read.
+const MOVED_CHANGE: Duration = Duration::from_secs(1);
+const MOVED_READ: Duration = Duration::from_millis(50);
+/// How long the leader is waited for where this node can answer instead.
+const FIRST_WITHIN: Duration = Duration::from_secs(2);
 
 /// Where a request is answered.
 pub(crate) enum Route {
@@ -52,7 +59,7 @@ impl Shared {
         request
     }
 
-    /// Asks the leader. `call` is the method; a transport that breaks leaves the outcome open.
+    /// Asks the leader for a change. `call` is the method; an answer that does not come leaves the outcome open.
     pub(crate) async fn ask_leader<Q, A, F>(
         &self,
         channel: Channel,
@@ -65,11 +72,31 @@ impl Shared {
     {
         let request = self.forwarded(metadata, message);
         let within = refuse::deadline(metadata, UNARY_WITHIN) + SLACK;
-        let answered = primacy_runtime::timeout(within, call(AdminClient::new(channel), request)).await;
-        answered.unwrap_or_else(|_| Err(lost("the leader did not answer in time"))).map_err(named)
+        let answer = self.answered(within, MOVED_CHANGE, call(AdminClient::new(channel), request));
+        answer.await.unwrap_or_else(|why| Err(lost(why))).map_err(named)
     }
 
-    /// The same for reads, which may be asked again.
+    /// Asks the leader for what this node could say itself, if not as well. None when it cannot be asked.
+    pub(crate) async fn ask_leader_first<Q, A, F>(
+        &self,
+        metadata: &MetadataMap,
+        message: Q,
+        call: impl FnOnce(AdminClient<Channel>, Request<Q>) -> F,
+    ) -> Option<Result<Response<A>, Status>>
+    where
+        F: Future<Output = Result<Response<A>, Status>>,
+    {
+        let Ok(Route::Leader(channel)) = self.route(metadata) else { return None };
+        let request = self.forwarded(metadata, message);
+        let within = refuse::deadline(metadata, UNARY_WITHIN).min(FIRST_WITHIN);
+        match self.answered(within, MOVED_READ, call(AdminClient::new(channel), request)).await {
+            Ok(Err(status)) if out_of_reach(&status) => None,
+            Ok(answer) => Some(answer),
+            Err(_) => None,
+        }
+    }
+
+    /// The same as [`Shared::ask_leader`] for reads, which may be asked again.
     pub(crate) async fn read_at_leader<Q, A, F>(
         &self,
         channel: Channel,
@@ -82,16 +109,52 @@ impl Shared {
     {
         let request = self.forwarded(metadata, message);
         let within = refuse::deadline(metadata, UNARY_WITHIN) + SLACK;
-        let answered = primacy_runtime::timeout(within, call(DirectoryClient::new(channel), request)).await;
         let unreachable =
             |why: &str| Refusal::Unavailable { message: format!("the leader cannot be asked: {why}") };
-        match answered {
-            Err(_) => Err(unreachable("it did not answer in time").into()),
+        match self.answered(within, MOVED_READ, call(DirectoryClient::new(channel), request)).await {
+            Err(why) => Err(unreachable(why).into()),
             Ok(Err(status)) if Refusal::from_status(&status).is_none() => {
                 Err(unreachable(status.message()).into())
             }
             Ok(answer) => answer,
         }
+    }
+
+    /// Waits for an answer of the leader, and not for one that is frozen or cut off: when another has led for `grace`
+    /// meanwhile, the old one is left.
+    async fn answered<T>(
+        &self,
+        within: Duration,
+        grace: Duration,
+        answer: impl Future<Output = T>,
+    ) -> Result<T, &'static str> {
+        let waiting = async {
+            tokio::select! {
+                biased;
+                answer = answer => Ok(answer),
+                () = self.leader_moved(grace) => Err("another node leads now"),
+            }
+        };
+        primacy_runtime::timeout(within, waiting).await.unwrap_or(Err("it did not answer in time"))
+    }
+
+    async fn leader_moved(&self, grace: Duration) {
+        let mut leadership = self.consensus.leadership();
+        let id = |view: &LeadershipView| view.leader.as_ref().map(|leader| leader.id);
+        let before = id(&leadership.borrow());
+        if leadership.wait_for(|view| id(view).is_some_and(|now| Some(now) != before)).await.is_err() {
+            // This node stops; whoever waits is ended by that.
+            std::future::pending::<()>().await;
+        }
+        primacy_runtime::sleep(grace).await;
+    }
+}
+
+/// The leader could not be asked, or is none any more.
+fn out_of_reach(status: &Status) -> bool {
+    match Refusal::from_status(status) {
+        None => true,
+        Some(refusal) => matches!(refusal, Refusal::NotLeader { .. } | Refusal::Unavailable { .. }),
     }
 }
 

@@ -130,14 +130,9 @@ impl Admin for AdminService {
         request: Request<v1::StatusRequest>,
     ) -> Result<Response<v1::StatusResponse>, Status> {
         let (metadata, _, message) = request.into_parts();
-        if let Ok(Route::Leader(channel)) = self.0.route(&metadata) {
-            let call =
-                |mut client: AdminClient<Channel>, request| async move { client.status(request).await };
-            let answer = self.0.ask_leader(channel, &metadata, message.clone(), call).await;
-            match answer {
-                Err(status) if out_of_reach(&status) => {}
-                answer => return answer,
-            }
+        let call = |mut client: AdminClient<Channel>, request| async move { client.status(request).await };
+        if let Some(answer) = self.0.ask_leader_first(&metadata, message.clone(), call).await {
+            return answer;
         }
         // Without a leader this node says what it knows and sees by itself, and that there is no leader.
         self.0.belongs()?;
@@ -150,15 +145,10 @@ impl Admin for AdminService {
         request: Request<v1::ClusterStatusRequest>,
     ) -> Result<Response<v1::ClusterStatusResponse>, Status> {
         let (metadata, _, message) = request.into_parts();
-        if let Ok(Route::Leader(channel)) = self.0.route(&metadata) {
-            let call = |mut client: AdminClient<Channel>, request| async move {
-                client.cluster_status(request).await
-            };
-            let answer = self.0.ask_leader(channel, &metadata, message, call).await;
-            match answer {
-                Err(status) if out_of_reach(&status) => {}
-                answer => return answer,
-            }
+        let call =
+            |mut client: AdminClient<Channel>, request| async move { client.cluster_status(request).await };
+        if let Some(answer) = self.0.ask_leader_first(&metadata, message, call).await {
+            return answer;
         }
         self.0.belongs()?;
         Ok(Response::new(self.0.cluster_status()))
@@ -235,14 +225,6 @@ impl Shared {
         let committed = self.consensus.propose(command, within).await.map_err(refuse::propose)?;
         Ok(v1::RevisionResponse { revision: committed.revision.0 })
     }
-}
-
-/// The leader could not be asked, or is none any more: this node answers for itself then.
-fn out_of_reach(status: &Status) -> bool {
-    matches!(
-        Refusal::from_status(status),
-        Some(Refusal::OutcomeUnknown { .. } | Refusal::NotLeader { .. } | Refusal::Unavailable { .. })
-    )
 }
 
 fn history(state: &State, name: &GroupName, last: usize) -> Option<v1::HistoryResponse> {
