@@ -1,8 +1,8 @@
 //! What waits for an operator: a group that is failed over by hand, and a loss beyond the budget.
 
 use crate::harness::{
-    GROUP, PATIENCE, at_rest, last_transition, load, lost_bytes, ok, options, reckon, refused, wait_state,
-    writes_go_on,
+    GROUP, PATIENCE, at_rest, in_full_swing, last_transition, load, lost_bytes, ok, options, reckon, refused,
+    wait_state, writes_go_on,
 };
 use primacy_testbed::{Deployment, wait_for};
 
@@ -31,7 +31,7 @@ async fn wait_blocked(d: &Deployment, code: &str) {
 async fn a_frozen_primary_is_replaced_by_hand_once_it_is_killed() {
     let mut d = deployment_with("failover = \"manual\"").await;
     let load = load(&d);
-    writes_go_on(&load, 100).await;
+    in_full_swing(&load).await;
     d.group.member("east-a").unwrap().freeze().unwrap();
     wait_blocked(&d, "fence_unproven").await;
     let said = refused(&d, &format!("failover {GROUP} --allow-data-loss"), 3).await;
@@ -56,7 +56,7 @@ async fn a_frozen_primary_is_replaced_by_hand_once_it_is_killed() {
 async fn a_loss_over_the_budget_waits_for_consent() {
     let mut d = deployment_with("max_loss = \"0 bytes\"").await;
     let load = load(&d);
-    writes_go_on(&load, 200).await;
+    in_full_swing(&load).await;
     d.group.member("east-a").unwrap().kill().unwrap();
     wait_blocked(&d, "loss_over_budget").await;
     let said = refused(&d, &format!("failover {GROUP}"), 3).await;

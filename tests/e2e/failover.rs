@@ -1,15 +1,15 @@
 //! Unplanned: the primary is killed, frozen, or killed twice over.
 
 use crate::harness::{
-    GROUP, PATIENCE, at_rest, deployment, last_transition, let_lead, load, lost_bytes, ok, reckon, refused,
-    transitions, wait_leader, wait_other, wait_state, writes_go_on,
+    GROUP, PATIENCE, at_rest, deployment, in_full_swing, last_transition, let_lead, load, lost_bytes, ok,
+    reckon, refused, transitions, wait_leader, wait_other, wait_state, writes_go_on,
 };
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_primary_is_replaced_and_comes_back_as_a_replica() {
     let mut d = deployment().await;
     let load = load(&d);
-    writes_go_on(&load, 200).await;
+    in_full_swing(&load).await;
 
     d.group.member("east-a").unwrap().kill().unwrap();
     let new = wait_other(&d, "east-a").await;
@@ -32,7 +32,7 @@ async fn a_killed_primary_is_replaced_and_comes_back_as_a_replica() {
 async fn a_frozen_primary_blocks_the_group_until_it_is_killed() {
     let d = deployment().await;
     let load = load(&d);
-    writes_go_on(&load, 100).await;
+    in_full_swing(&load).await;
 
     d.group.member("east-a").unwrap().freeze().unwrap();
     let blocked = wait_state(&d, "blocked").await;
@@ -65,7 +65,7 @@ async fn a_frozen_primary_blocks_the_group_until_it_is_killed() {
 async fn two_failovers_with_the_first_primary_back_in_between() {
     let mut d = deployment().await;
     let load = load(&d);
-    writes_go_on(&load, 200).await;
+    in_full_swing(&load).await;
 
     d.group.member("east-a").unwrap().kill().unwrap();
     let second = wait_other(&d, "east-a").await;
@@ -86,7 +86,7 @@ async fn two_failovers_with_the_first_primary_back_in_between() {
 async fn nothing_automatic_happens_to_a_paused_group() {
     let d = deployment().await;
     let load = load(&d);
-    writes_go_on(&load, 100).await;
+    in_full_swing(&load).await;
     ok(&d, &format!("pause {GROUP} --reason disks")).await;
     d.group.member("east-a").unwrap().kill().unwrap();
     primacy_testbed::wait_for("every site to find it dead", PATIENCE, async || {
@@ -117,7 +117,7 @@ async fn the_leader_and_the_primary_die_together() {
     at_rest(&d).await;
     let_lead(&d, 1).await;
     let load = load(&d);
-    writes_go_on(&load, 200).await;
+    in_full_swing(&load).await;
     assert_eq!(wait_leader(&d, None).await, 1);
     d.cluster.node(1).unwrap().kill().unwrap();
     d.group.member("east-a").unwrap().kill().unwrap();

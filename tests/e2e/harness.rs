@@ -61,6 +61,11 @@ pub fn load(d: &Deployment) -> Load {
     Load::start(options, BySdk(client(d))).unwrap()
 }
 
+/// Waits until the nodes know how fast the writers are: what is lost is estimated from that.
+pub async fn in_full_swing(load: &Load) {
+    writes_go_on(load, 3_000).await;
+}
+
 /// Waits until `more` writes were acknowledged from here on.
 pub async fn writes_go_on(load: &Load, more: u64) {
     let before = load.progress().acked;

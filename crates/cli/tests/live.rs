@@ -48,8 +48,14 @@ async fn an_operator_looks_around_and_switches() {
     );
     ok(&deployment, "primary features --consistency lease").await;
 
-    let groups = ok(&deployment, "groups").await;
-    assert!(groups.lines().nth(1).unwrap().contains("serving  2/2"), "{groups}");
+    // The servers replicate; the leader sees it with its next look at them.
+    wait_for("both standbys to be ready", PATIENCE, async || {
+        let groups = deployment.cli(["groups"]).await?.success()?.stdout;
+        anyhow::ensure!(groups.lines().nth(1).is_some_and(|line| line.contains("serving  2/2")), "{groups}");
+        Ok(())
+    })
+    .await
+    .unwrap();
     let status = ok(&deployment, "status").await;
     assert!(status.starts_with("testbed  3/3 nodes  leader n"), "{status}");
     let status = ok(&deployment, "status features").await;

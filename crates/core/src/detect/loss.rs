@@ -1,6 +1,7 @@
 //! What would be lost, by estimate, if a candidate took over now.
 //!
-//! The last sample of the primary's offset is grown by the highest rate of the last ten seconds up to its end. On
+//! The last sample of the primary's offset is grown by twice the highest rate of the last ten seconds up to its end:
+//! a burst may have begun within the interval that the rate was taken over. On
 //! top comes one turn of the primary's event loop: replies are written before the replication stream, so a killed
 //! Redis may have answered that much which nobody received.
 
@@ -19,6 +20,7 @@ pub fn estimate(group: &Group, view: &View, reach_bytes: u64, end: Moment) -> Lo
     let name = &group.spec.name;
     let Some((at, last)) = view.last_of_primary(group) else { return Loss::Unknown };
     let rate = view.of(name, &primary.member).map(|(_, _, o)| o.rate_peak_bytes).max().unwrap_or(0);
+    let rate = rate.saturating_mul(2);
     let grown = per(rate, end.since(at));
     let turn = per(rate, TURN).max(last.clients.saturating_mul(TURN_BYTES_PER_CLIENT));
     let behind = last.offset_bytes.saturating_add(grown).saturating_sub(reach_bytes);
