@@ -71,6 +71,8 @@ async fn a_rolling_restart_is_noticed_by_nobody() {
 async fn killed_nodes_come_back_and_the_primary_serves_without_any() {
     let mut d = deployment().await;
     let load = load(&d);
+    // Writers that never found the primary could not show anything.
+    writes_go_on(&load, 100).await;
     let leader = wait_leader(&d, None).await;
     d.cluster.node(leader).unwrap().kill().unwrap();
     wait_leader(&d, Some(leader)).await;
@@ -103,6 +105,8 @@ async fn killed_nodes_come_back_and_the_primary_serves_without_any() {
 async fn a_minority_answers_with_its_age_and_never_linearizable() {
     let d = deployment().await;
     let load = load(&d);
+    // Writers that never found the primary could not show anything.
+    writes_go_on(&load, 100).await;
     let leader = wait_leader(&d, None).await;
     for id in [1, 2, 3].into_iter().filter(|id| *id != leader) {
         d.cluster.node(id).unwrap().kill().unwrap();
