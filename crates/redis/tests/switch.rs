@@ -5,9 +5,10 @@ mod common;
 
 use common::{DEADLINE, Watch, address, fence, linked, open_access, pair, perform, server};
 use primacy_core::{ActionKind, Epoch, Lineage, Outcome};
-use primacy_redis::{Access, Hand, Links};
+use primacy_redis::{Access, Hand, Link, Links};
 use primacy_testbed::load::StaticLocate;
 use primacy_testbed::{Credentials, Load, LoadOptions, RedisServer, Target, Workdir, wait_for};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 async fn load_on(servers: &[&RedisServer]) -> Load {
@@ -243,30 +244,52 @@ async fn the_dead_and_the_frozen_fail_in_time() {
     b.thaw().unwrap();
 }
 
-/// What was sent to a frozen server before the fence, by another node, does not open it after the fence.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_old_command_on_another_connection_does_not_outlive_the_fence() {
-    let dir = Workdir::create().unwrap();
+/// A server with a user of ours, and two leaders' hands with warm connections to it: the present one's and an older one's.
+async fn two_leaders(dir: &Workdir) -> (RedisServer, [Hand; 2], Vec<Arc<Link>>) {
     let credentials = Credentials { username: "primacy".into(), password: "s3cret".into() };
     let mut options = primacy_testbed::RedisOptions::new("a", dir.subdir("a").unwrap());
     options.config = vec!["min-replicas-max-lag 1".into()];
     options.credentials = Some(credentials.clone());
     let a = RedisServer::start(options).await.unwrap();
-    let ours = || {
+    let mut held = Vec::new();
+    let hands = [(); 2].map(|()| {
         let Credentials { username, password } = credentials.clone();
-        Links::new(move |_| Access {
+        let links = Links::new(move |_| Access {
             username: Some(username.clone()),
             password: Some(password.clone()),
             tls: None,
-        })
-    };
-    let (new_links, old_links) = (ours(), ours());
-    // Holding the links keeps their connections warm.
-    let _held = [&new_links, &old_links].map(|l| l.link(&common::group(), &common::name("a"), &address(&a)));
-    let (new, old) = (Hand::new(new_links), Hand::new(old_links));
-    for hand in [&new, &old] {
+        });
+        // Holding the link keeps its connection warm.
+        held.push(links.link(&common::group(), &common::name("a"), &address(&a)));
+        Hand::new(links)
+    });
+    for hand in &hands {
         perform(hand, &a, ActionKind::Lift).await.unwrap();
     }
+    (a, hands, held)
+}
+
+/// What an older leader had told a member before it was frozen does not undo a promotion since.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_old_command_on_another_connection_does_not_outlive_a_promotion() {
+    let dir = Workdir::create().unwrap();
+    let (a, [new, old], _held) = two_leaders(&dir).await;
+    a.freeze().unwrap();
+    let promote = common::action(&a, ActionKind::Promote { expected: None });
+    let promoting = tokio::spawn(async move { new.perform(&promote, DEADLINE).await });
+    unread_requests(&a, 1).await;
+    let follow = ActionKind::Follow { primary: "127.0.0.1:1".parse().unwrap(), evict: false };
+    old.perform(&common::action(&a, follow), Duration::from_millis(200)).await.unwrap_err();
+    a.thaw().unwrap();
+    assert!(matches!(promoting.await.unwrap().unwrap(), Outcome::Promoted { .. }));
+    assert_eq!(a.info_field("role").await.unwrap(), "master");
+}
+
+/// What was sent to a frozen server before the fence, by another node, does not open it after the fence.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_old_command_on_another_connection_does_not_outlive_the_fence() {
+    let dir = Workdir::create().unwrap();
+    let (a, [new, old], _held) = two_leaders(&dir).await;
     let acting = |hand: &Hand, kind| {
         let (hand, action) = (hand.clone(), common::action(&a, kind));
         tokio::spawn(async move { hand.perform(&action, Duration::from_secs(5)).await })

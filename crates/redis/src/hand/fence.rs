@@ -41,10 +41,8 @@ pub(super) async fn perform(
 
 fn commands(attempt: &Attempt<'_>) -> Commands {
     let mut commands = Commands::default();
-    if let Some(user) = attempt.link.access().own_user() {
-        // First: what an older leader sent on them, and did not get run yet, must not run after the fence.
-        commands.add(&["CLIENT", "KILL", "USER", user, "SKIPME", "yes"]);
-    }
+    // First: what an older leader sent, and did not get run yet, must not run after the fence.
+    attempt.close_others(&mut commands);
     let pause_ms = (attempt.remaining() + PAUSE_BEYOND).as_millis().to_string();
     commands.get(PING_PERIOD);
     commands.shut();

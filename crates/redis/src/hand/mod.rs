@@ -15,7 +15,8 @@
 //!   possible; give Primacy a user of its own.)
 //! - A fence opens nothing when it runs late: it shuts, and its `CLIENT PAUSE` ends by itself.
 //! - A late [`ActionKind::Follow`] would take a primary of a later epoch down. So before each write the hand asks
-//!   again whether it may still act: see [`Hand::guarded`].
+//!   again whether it may still act: see [`Hand::guarded`]. What it had written by then is lost with its connection,
+//!   because a promotion closes all other connections of the control user, as a fence does.
 //!
 //! Actions go over the link's warm connection; none of them blocks it.
 
@@ -168,6 +169,13 @@ impl Attempt<'_> {
 
     fn member(&self) -> (GroupName, MemberName) {
         (self.action.group.clone(), self.action.member.clone())
+    }
+
+    /// Closes all other connections of our user, where it is ours alone.
+    fn close_others(&self, commands: &mut settings::Commands) {
+        if let Some(user) = self.link.access().own_user() {
+            commands.add(&["CLIENT", "KILL", "USER", user, "SKIPME", "yes"]);
+        }
     }
 
     fn remaining(&self) -> Duration {

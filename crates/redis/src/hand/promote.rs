@@ -22,8 +22,12 @@ const SETTLE_PAUSE: Duration = Duration::from_millis(1);
 pub(super) async fn perform(attempt: &Attempt<'_>, expected: Option<&str>) -> Result<Outcome, Fault> {
     let session = attempt.session().await?;
     let mut look = Commands::default();
+    // A leader that was frozen may have told this member to follow somebody, which would undo the promotion when it
+    // wakes up: what was sent on older connections must not run after it.
+    attempt.close_others(&mut look);
     look.shut().set(READ_ONLY, "yes").get(MAX_LAG).get(BACKLOG_TTL).info("server").info("replication");
     let found = look.answers(attempt.act(&session, look.pipeline()).await?);
+    found.all_accepted("CLIENT")?;
     found.all_accepted("CONFIG SET")?;
     let run_id = found.server()?.run_id;
     check(&found, expected)?;
