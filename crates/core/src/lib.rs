@@ -10,6 +10,7 @@
 pub mod apply;
 pub mod check;
 pub mod detect;
+pub mod lease;
 pub mod plan;
 pub mod types;
 pub mod view;

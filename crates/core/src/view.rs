@@ -1,7 +1,8 @@
 //! What the leader sees: soft state, gathered from all nodes, never in the log.
 
-use crate::{ActionKey, Group, GroupName, MemberName, Moment, NodeId, SiteName, Term};
+use crate::{ActionKey, Address, Epoch, Group, GroupName, MemberName, Moment, NodeId, SiteName, Term};
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 /// A replica as the primary lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,6 +85,24 @@ impl MemberStatus {
                 self.min_replicas <= online
             }
             MemberRole::Replica { read_only, .. } => !read_only,
+        }
+    }
+
+    /// Whether it counts the replica at that address, by its own list.
+    pub fn counts(&self, address: &Address) -> bool {
+        match &self.role {
+            MemberRole::Primary { replicas } => {
+                replicas.iter().any(|r| r.online && r.host == address.host && r.port == address.port)
+            }
+            MemberRole::Replica { .. } => false,
+        }
+    }
+
+    /// How many replicas it counts.
+    pub fn replicas_online(&self) -> u64 {
+        match &self.role {
+            MemberRole::Primary { replicas } => replicas.iter().filter(|r| r.online).count() as u64,
+            MemberRole::Replica { .. } => 0,
         }
     }
 
@@ -181,6 +200,60 @@ pub struct Failure {
     pub permanent: bool,
 }
 
+/// What a node that guards a primary says of its witness connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WitnessReport {
+    /// When it was made, by the leader's clock.
+    pub at: Moment,
+    /// The primary's epoch that it is witness of.
+    pub epoch: Epoch,
+    /// Whether the primary streams to it and it acknowledges.
+    pub attached: bool,
+    /// How the last connection ended; none while it is open, or where there never was one.
+    pub ended: Option<LinkEnd>,
+    /// Whether it was closed by its node.
+    pub closed: bool,
+    /// The history of the tail; none before the first attachment.
+    pub replid: Option<String>,
+    /// The offset before the first byte that is kept.
+    pub start_bytes: u64,
+    /// The offset of the last byte that it received.
+    pub end_bytes: u64,
+    /// When that byte came, by the leader's clock.
+    pub heard_at: Moment,
+    /// How many full copies it was forced to take and threw away.
+    pub copies: u64,
+}
+
+/// The times that the safety argument rests on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SafetyTimes {
+    /// How long a lease holds after it was asked for.
+    pub lease_ttl: Duration,
+    /// What clocks and schedulers may add to it.
+    pub lease_margin: Duration,
+    /// After so long a primary has noticed that a replica is silent, whatever it had received from it.
+    pub passive_bound: Duration,
+}
+
+impl SafetyTimes {
+    /// `ttl` with its margin (1 % of drift, 100 ms of scheduling), and the passive bound of Redis with
+    /// `min-replicas-max-lag` 1 and `repl-timeout` 2: both count whole seconds.
+    pub fn of(lease_ttl: Duration) -> SafetyTimes {
+        SafetyTimes {
+            lease_ttl,
+            lease_margin: lease_ttl / 100 + Duration::from_millis(100),
+            passive_bound: Duration::from_millis(3_200),
+        }
+    }
+}
+
+impl Default for SafetyTimes {
+    fn default() -> Self {
+        SafetyTimes::of(Duration::from_secs(3))
+    }
+}
+
 /// All that the leader sees.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct View {
@@ -203,6 +276,14 @@ pub struct View {
     pub running: BTreeSet<ActionKey>,
     /// How actions failed, until they work or their epoch is over.
     pub failures: BTreeMap<ActionKey, Failure>,
+    /// The times that the safety argument rests on.
+    pub times: SafetyTimes,
+    /// When a lease on a group's primary was last granted to a node by this leader.
+    pub granted: BTreeMap<(GroupName, NodeId), Moment>,
+    /// What the nodes that guard say of their witness connections.
+    pub witnesses: BTreeMap<(GroupName, NodeId), WitnessReport>,
+    /// Since when a member of the fence quorum is not attached to the primary, by the primary's own list.
+    pub unattached: BTreeMap<(GroupName, MemberName), Moment>,
     /// When actions last worked: what was observed before is out of date.
     pub done: BTreeMap<ActionKey, Moment>,
     /// Since when the present primary of a group is known here.
@@ -233,7 +314,31 @@ impl View {
                 Some(_) | None => {}
             }
         }
+        if group.primary.as_ref().is_some_and(|p| p.member == *member) {
+            self.note_attached(group, &observation);
+        }
         self.seen.entry((name.clone(), member.clone())).or_default().insert(node, observation);
+    }
+
+    /// Remembers since when members of the fence quorum are missing from the primary's list.
+    fn note_attached(&mut self, group: &Group, observation: &Observation) {
+        let Reach::Up(status) = &observation.reach else { return };
+        for spec in &group.spec.members {
+            let key = (group.spec.name.clone(), spec.name.clone());
+            if status.counts(&spec.address) {
+                self.unattached.remove(&key);
+            } else {
+                self.unattached.entry(key).or_insert(observation.at);
+            }
+        }
+    }
+
+    /// What the witness of a group's present primary says, while it is of this epoch.
+    pub fn witness(&self, group: &Group) -> Option<(NodeId, &WitnessReport)> {
+        let primary = group.primary.as_ref()?;
+        let node = primary.witness?;
+        let report = self.witnesses.get(&(group.spec.name.clone(), node))?;
+        (report.epoch == primary.epoch).then_some((node, report))
     }
 
     /// The furthest answer of the group's present primary in its lineage, if it is known.

@@ -5,6 +5,7 @@
 //! planned against a state that is gone.
 
 mod configure;
+mod guards;
 mod rejected;
 mod transition;
 
@@ -73,17 +74,37 @@ impl State {
                 (self.assume_leadership(revision, *node, *term)?, *at)
             }
             Command::StartTransition(start) => (transition::start(self, revision, start)?, start.at),
-            Command::ConfirmFence { group, epoch, proof, end, drained_us, closed_at, at } => {
+            Command::ConfirmFence { group, epoch, proof, end, drained_us, closed_at, rescue, at } => {
                 let fence = transition::Fence {
                     proof: proof.clone(),
                     end: end.clone(),
                     drained_us: *drained_us,
                     closed_at: *closed_at,
+                    rescue: *rescue,
                 };
                 (transition::confirm_fence(self, revision, group, *epoch, &fence, *at)?, *at)
             }
-            Command::ConfirmPromotion { group, epoch, lineage, at } => {
-                (transition::confirm_promotion(self, revision, group, *epoch, lineage, *at)?, *at)
+            Command::ConfirmRescue { group, epoch, end, fetched_bytes, lost, note, at } => {
+                let rescue = transition::Rescue {
+                    end: end.clone(),
+                    fetched_bytes: *fetched_bytes,
+                    lost: *lost,
+                    note: note.clone(),
+                };
+                (transition::confirm_rescue(self, revision, group, *epoch, rescue, *at)?, *at)
+            }
+            Command::ConfirmPromotion { group, epoch, lineage, fence, witness, at } => {
+                let promotion = transition::Promotion { lineage, fence, witness: *witness };
+                (transition::confirm_promotion(self, revision, group, *epoch, &promotion, *at)?, *at)
+            }
+            Command::ChangeFence { group, epoch, fence, at } => {
+                (guards::change_fence(self, revision, group, *epoch, fence)?, *at)
+            }
+            Command::AppointWitness { group, epoch, node, at } => {
+                (guards::appoint_witness(self, revision, group, *epoch, *node)?, *at)
+            }
+            Command::AppointHolder { group, epoch, node, degraded, at } => {
+                (guards::appoint_holder(self, revision, group, *epoch, *node, *degraded)?, *at)
             }
             Command::ConfirmOpen { group, epoch, at } => {
                 (transition::confirm_open(self, revision, group, *epoch, *at)?, *at)

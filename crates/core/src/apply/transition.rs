@@ -5,7 +5,7 @@
 
 use super::{Rejected, State};
 use crate::{
-    Epoch, Event, Group, GroupName, Lineage, Loss, Phase, PhaseRecord, Position, Primary, Proof, Revision,
+    Epoch, Event, FenceQuorum, Group, GroupName, Lineage, Loss, NodeId, Phase, PhaseRecord, Position, Primary, Proof, Revision,
     StartTransition, Transition, TransitionOutcome, WallTime,
 };
 
@@ -15,6 +15,22 @@ pub(super) struct Fence {
     pub(super) end: Option<Position>,
     pub(super) drained_us: Option<u64>,
     pub(super) closed_at: WallTime,
+    pub(super) rescue: Option<NodeId>,
+}
+
+/// What ended the rescue phase.
+pub(super) struct Rescue {
+    pub(super) end: Option<Position>,
+    pub(super) fetched_bytes: u64,
+    pub(super) lost: Loss,
+    pub(super) note: String,
+}
+
+/// What ended the promote phase.
+pub(super) struct Promotion<'a> {
+    pub(super) lineage: &'a Lineage,
+    pub(super) fence: &'a FenceQuorum,
+    pub(super) witness: Option<NodeId>,
 }
 
 pub(super) fn start(
@@ -42,6 +58,8 @@ pub(super) fn start(
         proof: None,
         expected: start.expected.clone(),
         end: start.end.clone(),
+        rescue: None,
+        rescued_bytes: 0,
         phase: Phase::Fence,
         phase_since: start.at,
         phases: Vec::new(),
@@ -66,6 +84,7 @@ pub(super) fn start(
             end: start.end.clone(),
             drained_us: None,
             closed_at: start.detected_at,
+            rescue: start.rescue,
         };
         events.extend(pass_fence(&mut transition, &fence, start.at));
     }
@@ -144,6 +163,10 @@ fn pass_fence(transition: &mut Transition, fence: &Fence, at: WallTime) -> Vec<E
     let drained_us = fence.drained_us.unwrap_or(0);
     let fenced_at = at.before(std::time::Duration::from_micros(drained_us));
     let mut events = vec![pass(transition, Phase::Rescue, fence.proof.word().to_owned(), fenced_at)];
+    transition.rescue = fence.rescue;
+    if transition.rescue.is_some() {
+        return events;
+    }
     let note = match (fence.drained_us, &transition.end, transition.cause) {
         (Some(_), Some(end), _) => {
             transition.lost = Loss::Exact(0);
@@ -156,12 +179,31 @@ fn pass_fence(transition: &mut Transition, fence: &Fence, at: WallTime) -> Vec<E
     events
 }
 
+pub(super) fn confirm_rescue(
+    state: &mut State,
+    revision: Revision,
+    name: &GroupName,
+    epoch: Epoch,
+    rescue: Rescue,
+    at: WallTime,
+) -> Result<Vec<Event>, Rejected> {
+    let (group, mut transition) = take(state, revision, name, epoch, Phase::Rescue)?;
+    let Rescue { end, fetched_bytes, lost, note } = rescue;
+    if end.is_some() {
+        transition.end = end;
+    }
+    (transition.rescued_bytes, transition.lost) = (fetched_bytes, lost);
+    let events = vec![pass(&mut transition, Phase::Promote, note, at)];
+    group.transition = Some(transition);
+    Ok(events)
+}
+
 pub(super) fn confirm_promotion(
     state: &mut State,
     revision: Revision,
     name: &GroupName,
     epoch: Epoch,
-    lineage: &Lineage,
+    promotion: &Promotion<'_>,
     at: WallTime,
 ) -> Result<Vec<Event>, Rejected> {
     let (group, mut transition) = take(state, revision, name, epoch, Phase::Promote)?;
@@ -178,8 +220,16 @@ pub(super) fn confirm_promotion(
             previous,
         });
     }
-    group.primary =
-        Some(Primary { member: transition.to.clone(), epoch, lineage: lineage.clone(), since: at });
+    group.primary = Some(Primary {
+        member: transition.to.clone(),
+        epoch,
+        lineage: promotion.lineage.clone(),
+        since: at,
+        fence: promotion.fence.clone(),
+        witness: promotion.witness,
+        holder: None,
+        degraded: false,
+    });
     group.transition = Some(transition);
     Ok(events)
 }

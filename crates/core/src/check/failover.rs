@@ -25,7 +25,7 @@ pub fn failover(
     let mut list = Checklist::default();
     no_transition(&mut list, group);
     let verdict = detect::verdict(group, &primary.member, view, now);
-    let proof = fence(&mut list, group, primary, &verdict);
+    let proof = fence(&mut list, group, primary, &verdict, view, now);
     let chosen = choose(&mut list, group, primary, request, view, now);
     let ended = verdict.since.unwrap_or(now);
     let lost = match &chosen {
@@ -51,12 +51,19 @@ pub fn failover(
 }
 
 /// The fence, where it is proven already; a member that answers is asked in the transition itself.
-fn fence(list: &mut Checklist, group: &Group, primary: &Primary, verdict: &Verdict) -> Option<Proof> {
+fn fence(
+    list: &mut Checklist,
+    group: &Group,
+    primary: &Primary,
+    verdict: &Verdict,
+    view: &View,
+    now: Moment,
+) -> Option<Proof> {
     let name = &primary.member;
     let waived = group.spec.fence == FencePolicy::None;
     let (passed, detail, proof) = match verdict.health {
         Health::Dead => {
-            let proof = Proof::Died { evidence: verdict.evidence.clone() };
+            let proof = Proof::Detached { evidence: verdict.evidence.clone() };
             (true, format!("{name} is dead"), Some(proof))
         }
         Health::Up | Health::Restarted | Health::Demoted => {
@@ -64,6 +71,9 @@ fn fence(list: &mut Checklist, group: &Group, primary: &Primary, verdict: &Verdi
         }
         Health::Suspected | Health::Silent | Health::Unseen if waived => {
             (true, format!("{name} does not answer; the group says fence = \"none\""), Some(Proof::Waived))
+        }
+        Health::Silent if detect::can_be_waited_out(group, view, now) => {
+            (true, format!("{name} does not answer and will be waited out"), None)
         }
         Health::Suspected | Health::Silent | Health::Unseen => {
             let why = format!(
@@ -191,6 +201,7 @@ fn first_by_hand(group: &Group, view: &View, request: &Request, now: Moment, wal
             proof: Some(Proof::Vacant),
             expected: None,
             end: None,
+            rescue: None,
             lost: Loss::Unknown,
             detected_at: wall,
             at: wall,

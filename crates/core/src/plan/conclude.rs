@@ -1,6 +1,9 @@
 //! What came of an action, as the command that says so. The epoch in it makes a late one harmless.
 
-use crate::{Action, ActionKind, Command, Outcome, Phase, Proof, State, WallTime};
+use crate::{
+    Action, ActionKind, Cause, Command, FencePolicy, FenceQuorum, Group, Loss, MemberName, Outcome, Phase, Position, Proof,
+    State, Transition, WallTime,
+};
 
 /// The command that an outcome turns into; none where the next observation says it anyway.
 ///
@@ -13,6 +16,9 @@ pub fn conclude(
     at: WallTime,
 ) -> Option<Command> {
     let group_state = state.groups.get(&action.group)?;
+    if let Outcome::FenceSet { min_replicas, refused } = outcome {
+        return fence_set(group_state, action, *min_replicas, refused, at);
+    }
     let transition = group_state.transition.as_ref().filter(|t| t.epoch == action.epoch)?;
     let (group, epoch) = (action.group.clone(), action.epoch);
     match (outcome, transition.phase) {
@@ -23,14 +29,29 @@ pub fn conclude(
                 let failure = format!("{} did not catch up with the old primary in time", transition.to);
                 return Some(Command::RollBack { group, epoch, failure, at });
             }
+            if transition.cause == Cause::Silence && drained_us.is_none() {
+                // It is alive, and what it accepted meanwhile is in nobody's hands but its own.
+                let from = transition.from.as_ref().map_or("the primary", |m| m.as_str());
+                return Some(Command::RollBack { group, epoch, failure: format!("{from} answers again"), at });
+            }
             let proof = Proof::Acknowledged { code: code.clone() };
             let lineage = &group_state.primary.as_ref()?.lineage;
             let ours = end.replid == lineage.start.replid || lineage.previous.as_ref() == Some(&end.replid);
             let (end, drained_us) = (ours.then(|| end.clone()), *drained_us);
-            Some(Command::ConfirmFence { group, epoch, proof, end, drained_us, closed_at: started, at })
+            Some(Command::ConfirmFence { group, epoch, proof, end, drained_us, closed_at: started, rescue: None, at })
         }
-        (Outcome::Promoted { lineage }, Phase::Promote) => {
-            Some(Command::ConfirmPromotion { group, epoch, lineage: lineage.clone(), at })
+        (Outcome::Rescued { end, fetched_bytes, complete }, Phase::Rescue) => {
+            Some(rescued(transition, action, end, *fetched_bytes, *complete, at))
+        }
+        (Outcome::Promoted { lineage, refused }, Phase::Promote) => {
+            let ActionKind::Promote { admit, refuse, witness, .. } = &action.kind else { return None };
+            let admitted = refuse.iter().filter(|m| !refused.contains(*m)).chain(admit).cloned().collect();
+            let fence = match group_state.spec.fence {
+                FencePolicy::Witness => FenceQuorum::at_first(admitted, witness.is_some()),
+                FencePolicy::None => FenceQuorum { min_replicas: 0, replicas: admitted },
+            };
+            let (lineage, witness) = (lineage.clone(), *witness);
+            Some(Command::ConfirmPromotion { group, epoch, lineage, fence, witness, at })
         }
         (Outcome::Opened, Phase::Redirect) => Some(Command::ConfirmOpen { group, epoch, at }),
         (Outcome::Lifted, Phase::RollBack) => Some(Command::ConfirmRollBack { group, epoch, at }),
@@ -39,8 +60,38 @@ pub fn conclude(
             | Outcome::Promoted { .. }
             | Outcome::Opened
             | Outcome::Lifted
+            | Outcome::Detached
+            | Outcome::Killed
+            | Outcome::Rescued { .. }
+            | Outcome::FenceSet { .. }
             | Outcome::Following,
             _,
         ) => None,
     }
+}
+
+/// The fence of a primary was changed and read back: what it refuses leaves the quorum, a higher number is committed.
+fn fence_set(group: &Group, action: &Action, in_force: u64, refused: &[MemberName], at: WallTime) -> Option<Command> {
+    let primary = group.primary.as_ref().filter(|p| p.epoch == action.epoch)?;
+    let mut fence = primary.fence.clone();
+    fence.replicas.retain(|m| !refused.contains(m));
+    // A smaller quorum may need a lower number, which is committed before it is set.
+    let ceiling = FenceQuorum::wanted(fence.replicas.len(), primary.witness.is_some());
+    fence.min_replicas = if refused.is_empty() { in_force.max(fence.min_replicas) } else { fence.min_replicas.min(ceiling) };
+    let (group, epoch) = (action.group.clone(), action.epoch);
+    (fence != primary.fence).then_some(Command::ChangeFence { group, epoch, fence, at })
+}
+
+fn rescued(t: &Transition, action: &Action, end: &Position, fetched_bytes: u64, complete: bool, at: WallTime) -> Command {
+    let residue = match &action.kind {
+        ActionKind::Rescue { residue, .. } => *residue,
+        _ => Loss::Unknown,
+    };
+    let (lost, note) = if complete {
+        (residue, format!("{} has read the tail to its end at {}: {fetched_bytes} bytes", t.to, end.offset_bytes))
+    } else {
+        (t.lost, format!("{} has read what was left of the tail: {fetched_bytes} bytes", t.to))
+    };
+    let (group, epoch, end) = (t.group.clone(), t.epoch, Some(end.clone()));
+    Command::ConfirmRescue { group, epoch, end, fetched_bytes, lost, note, at }
 }

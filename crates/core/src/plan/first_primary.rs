@@ -99,6 +99,7 @@ fn start(c: &Context<'_>, to: &MemberSpec) -> Command {
         proof: Some(Proof::Vacant),
         expected: None,
         end: None,
+        rescue: None,
         lost: Loss::Exact(0),
         detected_at: c.wall,
         at: c.wall,

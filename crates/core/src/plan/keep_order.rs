@@ -3,14 +3,18 @@
 //! A member that accepts writes and is not the primary is shut first, whatever else there is to do: it came back
 //! under an old epoch, or somebody changed it by hand.
 
-use super::{Context, Step};
+use super::{Context, Step, guard};
 use crate::detect::{self, CURRENT_WITHIN, Health};
 use crate::view::{MemberRole, MemberStatus, SHUT_MIN_REPLICAS};
 use crate::{ActionKind, MemberSpec, Primary};
 
 pub(super) fn steps(c: &Context<'_>) -> Vec<Step> {
     let mut steps = followers(c, "follow");
-    steps.extend(reopen(c));
+    let reopened = reopen(c);
+    if reopened.is_none() {
+        steps.extend(guard::steps(c));
+    }
+    steps.extend(reopened);
     steps
 }
 
@@ -25,6 +29,8 @@ pub(super) fn followers(c: &Context<'_>, rule: &'static str) -> Vec<Step> {
     let Some(at) = c.group.spec.member(&primary.member) else { return vec![] };
     let mut wrong: Vec<(&MemberSpec, &MemberStatus)> =
         others(c).filter(|(_, status)| !follows(status, at)).collect();
+    // The primary refuses who is not in its fence quorum: it is admitted first. What accepts writes is shut at once.
+    wrong.retain(|(m, status)| guard::admitted(c.group, &m.name) || status.accepts_writes());
     wrong.sort_by_key(|(_, status)| !status.accepts_writes());
     let step = |(m, status): (&MemberSpec, &MemberStatus)| {
         let kind = ActionKind::Follow { primary: at.address.clone(), evict: status.is_primary() };
@@ -53,10 +59,11 @@ fn reopen(c: &Context<'_>) -> Option<Step> {
         return None;
     }
     let (_, status) = c.view.freshest(&c.group.spec.name, &member.name)?;
-    if status.min_replicas == 0 {
+    if status.min_replicas != SHUT_MIN_REPLICAS {
         return None;
     }
-    c.perform("reopen", primary.epoch, member, ActionKind::Open)
+    let min_replicas = primary.fence.min_replicas;
+    c.perform("reopen", primary.epoch, member, ActionKind::Open { min_replicas })
 }
 
 /// The members that answer and are not the primary.

@@ -8,6 +8,7 @@ mod assume;
 mod conclude;
 mod fail_over;
 mod first_primary;
+mod guard;
 mod keep_order;
 mod proceed;
 

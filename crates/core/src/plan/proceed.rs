@@ -1,11 +1,11 @@
 //! A transition goes on: one action a phase, or back when it cannot.
 
 use super::keep_order::{followers, strays};
-use super::{Context, Step, StepKind};
-use crate::detect::{self, Health};
+use super::{Context, Step, StepKind, guard};
+use crate::detect::{self, Health, Verdict};
 use crate::view::MemberRole;
 use crate::{
-    ActionKey, ActionKind, Command, FencePolicy, MemberName, MemberSpec, Moment, Phase, Proof, Transition,
+    ActionKey, ActionKind, Cause, Command, FencePolicy, MemberName, MemberSpec, Moment, Phase, Proof, Transition,
 };
 use std::time::Duration;
 
@@ -14,6 +14,8 @@ use std::time::Duration;
 const FENCE_WITHIN: Duration = Duration::from_millis(1_500);
 /// How long a transition may stay before its promotion.
 const PROMOTE_WITHIN: Duration = Duration::from_secs(3);
+/// How long the tail may take to reach the candidate.
+const RESCUE_WITHIN: Duration = Duration::from_secs(2);
 /// How often an action is tried before the transition is given up.
 const TRIES_MAX: u32 = 5;
 /// How long the old primary may stay away before the transition counts as settled without it.
@@ -23,8 +25,7 @@ pub(super) fn steps(c: &Context<'_>) -> Vec<Step> {
     let Some(t) = &c.group.transition else { return vec![] };
     match t.phase {
         Phase::Fence => fence(c, t),
-        // Passed in the same commit as Fence: there is no tail to fetch without a witness.
-        Phase::Rescue => vec![],
+        Phase::Rescue => rescue(c, t),
         Phase::Promote => promote(c, t),
         Phase::Redirect => redirect(c, t),
         Phase::Settle => settle(c, t),
@@ -44,12 +45,18 @@ fn fence(c: &Context<'_>, t: &Transition) -> Vec<Step> {
         }
         Health::Dead => {
             let closed = c.now.since(verdict.since.unwrap_or(c.now));
-            let proof = Proof::Died { evidence: verdict.evidence };
+            let proof = Proof::Detached { evidence: verdict.evidence };
             return confirm_fence(c, t, RULE, proof, closed);
         }
         Health::Silent if !t.planned && c.group.spec.fence == FencePolicy::None => {
             let silent = c.now.since(verdict.since.unwrap_or(c.now));
             return confirm_fence(c, t, RULE, Proof::Waived, silent);
+        }
+        Health::Silent | Health::Suspected if !t.planned && t.cause == Cause::Silence => {
+            return wait_out(c, t, from, &verdict);
+        }
+        Health::Up if !t.planned && t.cause == Cause::Silence => {
+            return give_up(c, t, RULE, format!("{} answers again", from.name));
         }
         Health::Up
         | Health::Suspected
@@ -82,9 +89,63 @@ fn confirm_fence(
         end: None,
         drained_us: None,
         closed_at: c.wall.before(closed),
+        rescue: super::fail_over::rescue_from(c, &t.to),
         at: c.wall,
     };
     Context::propose(rule, command)
+}
+
+/// The old primary is silent. Whoever keeps it open is taken away, and then it is given the time to notice. All the
+/// while it is asked to refuse writes, should it hear us after all, and ended where a node on its host may do that.
+fn wait_out(c: &Context<'_>, t: &Transition, from: &MemberSpec, verdict: &Verdict) -> Vec<Step> {
+    const RULE: &str = "wait_out";
+    if let Some(proof) = detect::expired(c.group, t, c.view, c.now) {
+        let silent = c.now.since(verdict.since.unwrap_or(c.now));
+        return confirm_fence(c, t, RULE, proof, silent);
+    }
+    let mut steps: Vec<Step> = kill(c, t, from).into_iter().collect();
+    let taken = detect::to_take_away(c.group, t, c.view, c.now);
+    steps.extend(taken.filter_map(|m| c.perform(RULE, t.epoch, m, ActionKind::Detach)));
+    let kind = ActionKind::Fence { drain: None, within: FENCE_WITHIN };
+    steps.extend(c.perform(RULE, t.epoch, from, kind));
+    steps
+}
+
+fn kill(c: &Context<'_>, t: &Transition, from: &MemberSpec) -> Option<Step> {
+    let (_, last) = c.view.last_of_primary(c.group).filter(|_| c.group.spec.may_kill)?;
+    let kind = ActionKind::Kill { run_id: last.run_id.clone(), pid: last.pid };
+    c.perform("kill", t.epoch, from, kind)
+}
+
+/// The candidate reads what the witness kept, within a bound.
+fn rescue(c: &Context<'_>, t: &Transition) -> Vec<Step> {
+    const RULE: &str = "rescue";
+    let (Some(to), Some(holder), Some(primary)) = (c.group.spec.member(&t.to), t.rescue, &c.group.primary) else {
+        return give_up(c, t, RULE, format!("{} is no longer a member", t.to));
+    };
+    if detect::verdict(c.group, &to.name, c.view, c.now).health == Health::Dead {
+        return give_up(c, t, RULE, format!("{} died before it was promoted", t.to));
+    }
+    if let Some(why) = hopeless(c, t, &to.name, "rescue", RESCUE_WITHIN) {
+        let command = Command::ConfirmRescue {
+            group: t.group.clone(),
+            epoch: t.epoch,
+            end: None,
+            fetched_bytes: 0,
+            lost: t.lost,
+            note: format!("the tail of n{holder} could not be read: {why}"),
+            at: c.wall,
+        };
+        return Context::propose(RULE, command);
+    }
+    let kind = ActionKind::Rescue {
+        holder,
+        site: to.site.clone(),
+        of: primary.epoch,
+        within: RESCUE_WITHIN,
+        residue: detect::residue(c.group, c.view),
+    };
+    c.perform(RULE, t.epoch, to, kind).into_iter().collect()
 }
 
 fn promote(c: &Context<'_>, t: &Transition) -> Vec<Step> {
@@ -98,7 +159,20 @@ fn promote(c: &Context<'_>, t: &Transition) -> Vec<Step> {
     if let Some(why) = hopeless(c, t, &to.name, "promote", PROMOTE_WITHIN) {
         return give_up(c, t, RULE, why);
     }
-    let kind = ActionKind::Promote { expected: t.expected.clone() };
+    let answers = |m: &&MemberSpec| {
+        let fresh = c.view.freshest(&c.group.spec.name, &m.name);
+        fresh.is_some_and(|(at, _)| c.now.since(at) <= detect::CURRENT_WITHIN)
+    };
+    let others: Vec<&MemberSpec> = c.group.spec.members.iter().filter(|m| m.name != to.name).collect();
+    let names = |answering: bool| {
+        others.iter().filter(|m| answers(m) == answering).map(|m| m.name.clone()).collect()
+    };
+    let kind = ActionKind::Promote {
+        expected: t.expected.clone(),
+        admit: names(true),
+        refuse: names(false),
+        witness: guard::witness_for(c, &to.site, None),
+    };
     c.perform(RULE, t.epoch, to, kind).into_iter().collect()
 }
 
@@ -114,7 +188,8 @@ fn redirect(c: &Context<'_>, t: &Transition) -> Vec<Step> {
     // The old primary is proven shut, whatever an observation from before the fence says.
     let open_elsewhere = strays(c).any(|m| Some(&m.name) != t.from.as_ref());
     if let Some(to) = c.group.spec.member(&t.to).filter(|_| !open_elsewhere) {
-        steps.extend(c.perform(RULE, t.epoch, to, ActionKind::Open));
+        let min_replicas = c.group.primary.as_ref().map_or(0, |p| p.fence.min_replicas);
+        steps.extend(c.perform(RULE, t.epoch, to, ActionKind::Open { min_replicas }));
     }
     steps
 }
@@ -158,7 +233,8 @@ fn roll_back(c: &Context<'_>, t: &Transition) -> Vec<Step> {
         Health::Silent if c.now.since(phase_since(c)) >= PROMOTE_WITHIN => return confirm(),
         Health::Up | Health::Suspected | Health::Silent | Health::Unseen => {}
     }
-    c.perform(RULE, t.epoch, from, ActionKind::Lift).into_iter().collect()
+    let min_replicas = c.group.primary.as_ref().map_or(0, |p| p.fence.min_replicas);
+    c.perform(RULE, t.epoch, from, ActionKind::Lift { min_replicas }).into_iter().collect()
 }
 
 fn give_up(c: &Context<'_>, t: &Transition, rule: &'static str, failure: String) -> Vec<Step> {
@@ -200,7 +276,9 @@ fn old_primary<'a>(c: &Context<'a>, t: &Transition) -> Option<&'a MemberSpec> {
 /// Whether a member follows the primary and has completed its link.
 fn attached(c: &Context<'_>, m: &MemberSpec) -> bool {
     let Some(primary) = &c.group.primary else { return false };
-    let Some((at, status)) = c.view.freshest(&c.group.spec.name, &m.name) else { return false };
+    // A link that says it is up after a full copy carries nothing yet: the primary's own list tells.
+    let counted = c.view.freshest(&c.group.spec.name, &primary.member).is_some_and(|(_, s)| s.counts(&m.address));
+    let Some((at, status)) = c.view.freshest(&c.group.spec.name, &m.name).filter(|_| counted) else { return false };
     let link_up = matches!(&status.role, MemberRole::Replica { link_up: true, .. });
     c.now.since(at) <= detect::CURRENT_WITHIN && link_up && status.replid == primary.lineage.start.replid
 }

@@ -1,6 +1,6 @@
 //! Effects as values: what the leader does to members. Each is derived from committed state and carries its epoch.
 
-use super::{Address, Epoch, GroupName, Lineage, MemberName, Position};
+use super::{Address, Epoch, GroupName, Lineage, Loss, MemberName, NodeId, Position, SiteName};
 use std::time::Duration;
 
 /// What to do to which member, under which authority.
@@ -30,14 +30,57 @@ pub enum ActionKind {
         within: Duration,
     },
     /// Lifts the fence of a primary that stays primary.
-    Lift,
+    Lift {
+        /// The `min-replicas-to-write` that it gets back.
+        min_replicas: u64,
+    },
+    /// Takes a standby away from its primary, for as long as nobody points it anywhere again.
+    Detach,
+    /// Ends its process, where a node on its host may.
+    Kill {
+        /// The process that is meant.
+        run_id: String,
+        /// Its process id.
+        pid: u32,
+    },
+    /// Has it read the tail that a witness kept.
+    Rescue {
+        /// The witness: the node that holds the tail.
+        holder: NodeId,
+        /// The site of the candidate, whose node serves the tail to it.
+        site: SiteName,
+        /// The epoch whose stream it is.
+        of: Epoch,
+        /// How long it may take.
+        within: Duration,
+        /// What is lost even when everything is read.
+        residue: Loss,
+    },
+    /// Changes who keeps the primary open, and reads it back.
+    SetFence {
+        /// The `min-replicas-to-write` to set.
+        min_replicas: u64,
+        /// Whose replication it admits.
+        admit: Vec<MemberName>,
+        /// Whose replication it refuses.
+        refuse: Vec<MemberName>,
+    },
     /// Makes it primary, still shut, and verifies it.
     Promote {
         /// The history that it must hold: its own replication id before the promotion.
         expected: Option<String>,
+        /// Whose replication it admits.
+        admit: Vec<MemberName>,
+        /// Whose replication it refuses, where it can.
+        refuse: Vec<MemberName>,
+        /// The node that will be its witness.
+        witness: Option<NodeId>,
     },
     /// Opens the door of the new primary, and reads it back.
-    Open,
+    Open {
+        /// The `min-replicas-to-write` that it gets.
+        min_replicas: u64,
+    },
     /// Shuts it, points it at the primary, and undoes what a fence left behind.
     Follow {
         /// Where the primary is.
@@ -52,9 +95,13 @@ impl ActionKind {
     pub fn word(&self) -> &'static str {
         match self {
             ActionKind::Fence { .. } => "fence",
-            ActionKind::Lift => "lift",
+            ActionKind::Lift { .. } => "lift",
+            ActionKind::Detach => "detach",
+            ActionKind::Kill { .. } => "kill",
+            ActionKind::Rescue { .. } => "rescue",
+            ActionKind::SetFence { .. } => "set_fence",
             ActionKind::Promote { .. } => "promote",
-            ActionKind::Open => "open",
+            ActionKind::Open { .. } => "open",
             ActionKind::Follow { .. } => "follow",
         }
     }
@@ -104,6 +151,28 @@ pub enum Outcome {
     Promoted {
         /// The history that began.
         lineage: Lineage,
+        /// Those whose replication it refuses, read back.
+        refused: Vec<MemberName>,
+    },
+    /// It does not replicate from its former primary any more.
+    Detached,
+    /// Its process was sent the signal that ends it.
+    Killed,
+    /// It has read what could be had of the tail.
+    Rescued {
+        /// Where the tail ended.
+        end: Position,
+        /// What it got from the tail.
+        fetched_bytes: u64,
+        /// Whether the tail is all that the old primary sent: its stream ended by EOF, and nothing of it was dropped.
+        complete: bool,
+    },
+    /// The fence is as asked, read back.
+    FenceSet {
+        /// The number in force.
+        min_replicas: u64,
+        /// Those whose replication it refuses.
+        refused: Vec<MemberName>,
     },
     /// It accepts writes.
     Opened,

@@ -1,7 +1,7 @@
 //! What the leader proposes. A command is imperative and idempotent; `apply` accepts or rejects it by the log alone.
 
 use super::{
-    BlockReason, Cause, Epoch, Evidence, GroupName, GroupSpec, Lineage, Loss, MemberName, NodeId, Position,
+    BlockReason, Cause, Epoch, Evidence, FenceQuorum, GroupName, GroupSpec, Lineage, Loss, MemberName, NodeId, Position,
     Proof, Term, WallTime,
 };
 
@@ -30,6 +30,8 @@ pub struct StartTransition {
     pub expected: Option<String>,
     /// The last position of the old primary that is known.
     pub end: Option<Position>,
+    /// The node whose tail the candidate must read first, when `proof` is given.
+    pub rescue: Option<NodeId>,
     /// What it will lose, by estimate.
     pub lost: Loss,
     /// When the trouble began, or the request came.
@@ -77,6 +79,25 @@ pub enum Command {
         drained_us: Option<u64>,
         /// When the fence was set.
         closed_at: WallTime,
+        /// The node whose tail the candidate must read first.
+        rescue: Option<NodeId>,
+        /// When.
+        at: WallTime,
+    },
+    /// The candidate has read what the old primary's witness kept, or as much of it as could be had in time.
+    ConfirmRescue {
+        /// In which group.
+        group: GroupName,
+        /// Of which transition.
+        epoch: Epoch,
+        /// Where the tail ended, where that is known.
+        end: Option<Position>,
+        /// What the candidate got from it.
+        fetched_bytes: u64,
+        /// What is lost all the same.
+        lost: Loss,
+        /// What came of it, in a few words.
+        note: String,
         /// When.
         at: WallTime,
     },
@@ -88,6 +109,45 @@ pub enum Command {
         epoch: Epoch,
         /// The history that began.
         lineage: Lineage,
+        /// Who will keep it open.
+        fence: FenceQuorum,
+        /// Its witness.
+        witness: Option<NodeId>,
+        /// When.
+        at: WallTime,
+    },
+    /// Changes who keeps the present primary open.
+    ChangeFence {
+        /// In which group.
+        group: GroupName,
+        /// The primary's epoch.
+        epoch: Epoch,
+        /// From now on.
+        fence: FenceQuorum,
+        /// When.
+        at: WallTime,
+    },
+    /// Appoints the witness of the present primary.
+    AppointWitness {
+        /// In which group.
+        group: GroupName,
+        /// The primary's epoch.
+        epoch: Epoch,
+        /// The node, or nobody.
+        node: Option<NodeId>,
+        /// When.
+        at: WallTime,
+    },
+    /// Appoints the node at another site that holds the stream, or says that gates go on without one.
+    AppointHolder {
+        /// In which group.
+        group: GroupName,
+        /// The primary's epoch.
+        epoch: Epoch,
+        /// The node, or nobody.
+        node: Option<NodeId>,
+        /// Whether gates go on without a holder.
+        degraded: bool,
         /// When.
         at: WallTime,
     },

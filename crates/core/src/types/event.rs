@@ -1,7 +1,7 @@
 //! What came of a command, in the past tense. Watchers read these; they are the same on every node.
 
 use super::{
-    Address, BlockReason, Cause, Epoch, GroupName, Loss, MemberName, NodeId, Phase, Revision, SiteName, Term,
+    Address, BlockReason, Cause, Epoch, FenceQuorum, GroupName, Loss, MemberName, NodeId, Phase, Revision, SiteName, Term,
     TransitionOutcome, WallTime,
 };
 
@@ -66,6 +66,35 @@ pub enum Event {
         /// The one before.
         previous: Option<(MemberName, Address)>,
     },
+    /// Who keeps the primary open has changed.
+    FenceChanged {
+        /// In which group.
+        group: GroupName,
+        /// The primary's epoch.
+        epoch: Epoch,
+        /// From now on.
+        fence: FenceQuorum,
+    },
+    /// The primary has another witness.
+    WitnessAppointed {
+        /// In which group.
+        group: GroupName,
+        /// The primary's epoch.
+        epoch: Epoch,
+        /// The node, or nobody.
+        node: Option<NodeId>,
+    },
+    /// Another node holds the stream for gates, or they go on without one.
+    HolderAppointed {
+        /// In which group.
+        group: GroupName,
+        /// The primary's epoch.
+        epoch: Epoch,
+        /// The node, or nobody.
+        node: Option<NodeId>,
+        /// Whether gates go on without a holder.
+        degraded: bool,
+    },
     /// A transition ended.
     TransitionEnded {
         /// In which group.
@@ -117,6 +146,9 @@ impl Event {
             | Event::TransitionStarted { group, .. }
             | Event::PhasePassed { group, .. }
             | Event::PrimaryChanged { group, .. }
+            | Event::FenceChanged { group, .. }
+            | Event::WitnessAppointed { group, .. }
+            | Event::HolderAppointed { group, .. }
             | Event::TransitionEnded { group, .. }
             | Event::GroupPaused { group, .. }
             | Event::GroupResumed { group, .. }
@@ -134,6 +166,9 @@ impl Event {
             Event::TransitionStarted { .. } => "transition_started",
             Event::PhasePassed { .. } => "phase_passed",
             Event::PrimaryChanged { .. } => "primary_changed",
+            Event::FenceChanged { .. } => "fence_changed",
+            Event::WitnessAppointed { .. } => "witness_appointed",
+            Event::HolderAppointed { .. } => "holder_appointed",
             Event::TransitionEnded { .. } => "transition_ended",
             Event::GroupPaused { .. } => "group_paused",
             Event::GroupResumed { .. } => "group_resumed",

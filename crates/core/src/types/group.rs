@@ -1,7 +1,7 @@
 //! A group: what the operator asked for, who is primary, and what is under way.
 
 use super::{
-    Address, Epoch, GroupName, Lineage, Loss, LossBudget, MemberName, Revision, SiteName, Transition,
+    Address, Epoch, FenceQuorum, GroupName, Lineage, Loss, LossBudget, MemberName, NodeId, Revision, SiteName, Transition,
     WallTime,
 };
 use std::collections::VecDeque;
@@ -12,12 +12,15 @@ use std::fmt;
 pub enum GroupKind {
     /// Redis servers, or what speaks its protocol and replication.
     Redis,
+    /// Plain network services without state of their own to carry over: gates lead to the primary one.
+    Endpoint,
 }
 
 impl fmt::Display for GroupKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             GroupKind::Redis => f.pad("redis"),
+            GroupKind::Endpoint => f.pad("endpoint"),
         }
     }
 }
@@ -40,6 +43,51 @@ pub enum FencePolicy {
     None,
 }
 
+/// When a gate passes on the reply to a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// At once.
+    Async,
+    /// When the witness at the primary's site holds the stream that covers it.
+    Local,
+    /// When a node at another site holds it too.
+    Site,
+}
+
+impl Durability {
+    /// As the contract spells it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Durability::Async => "async",
+            Durability::Local => "local",
+            Durability::Site => "site",
+        }
+    }
+}
+
+/// What a gate with `durability = "site"` does while no other site can hold the stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnNoSite {
+    /// Replies wait, then the gate closes.
+    Refuse,
+    /// It goes on as with `durability = "local"`, and says so.
+    Degrade,
+}
+
+/// How a member is probed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Probe {
+    /// By its own protocol: Redis.
+    Native,
+    /// It accepts a connection.
+    Tcp,
+    /// It answers a GET of this path with a status from 200 to 399.
+    Http {
+        /// Such as `/healthz`.
+        path: String,
+    },
+}
+
 /// One member as the operator described it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemberSpec {
@@ -51,6 +99,8 @@ pub struct MemberSpec {
     pub address: Address,
     /// Higher is preferred; 0 is never promoted.
     pub priority: u32,
+    /// How it is probed.
+    pub probe: Probe,
 }
 
 /// A group as the operator described it.
@@ -68,6 +118,14 @@ pub struct GroupSpec {
     pub max_loss: LossBudget,
     /// What must be proven before a promotion.
     pub fence: FencePolicy,
+    /// How many bytes of the replication stream a witness keeps.
+    pub tail_max_bytes: u64,
+    /// Whether a node may kill a primary on its own host that does not answer.
+    pub may_kill: bool,
+    /// When gates pass on the replies to writes.
+    pub durability: Durability,
+    /// What gates do while no other site can hold the stream.
+    pub on_no_site: OnNoSite,
     /// At least two, in the order of the file.
     pub members: Vec<MemberSpec>,
 }
@@ -90,6 +148,14 @@ pub struct Primary {
     pub lineage: Lineage,
     /// When the promotion was committed.
     pub since: WallTime,
+    /// Who keeps it open.
+    pub fence: FenceQuorum,
+    /// The node that is its witness, where one is appointed.
+    pub witness: Option<NodeId>,
+    /// The node at another site that holds the stream for `durability = "site"`, where one is appointed.
+    pub holder: Option<NodeId>,
+    /// Whether gates go on without a holder: `on_no_site = "degrade"`.
+    pub degraded: bool,
 }
 
 /// Automatic action is stopped.

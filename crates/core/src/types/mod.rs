@@ -4,6 +4,7 @@ mod action;
 mod address;
 mod command;
 mod event;
+mod fence;
 mod group;
 mod lineage;
 mod loss;
@@ -16,9 +17,10 @@ pub use action::{Action, ActionKey, ActionKind, Outcome};
 pub use address::{Address, AddressError};
 pub use command::{Command, StartTransition};
 pub use event::{Event, EventBatch};
+pub use fence::FenceQuorum;
 pub use group::{
-    BlockReason, Blocked, FailoverMode, FencePolicy, Group, GroupKind, GroupSpec, GroupState, MemberSpec,
-    Pause, Primary,
+    BlockReason, Blocked, Durability, FailoverMode, FencePolicy, Group, GroupKind, GroupSpec, GroupState, MemberSpec,
+    OnNoSite, Pause, Primary, Probe,
 };
 pub use lineage::{Lineage, Position};
 pub use loss::{Loss, LossBudget, LossBudgetError};

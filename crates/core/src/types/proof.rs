@@ -42,6 +42,16 @@ pub enum Finding {
     },
     /// It answers, but is a replica now.
     NotPrimary,
+    /// This standby was taken away from the primary so long ago.
+    TakenAway {
+        /// Milliseconds since.
+        ms: u64,
+    },
+    /// The last lease that any leader could have granted has been over for so long.
+    LeaseOver {
+        /// Milliseconds since.
+        ms: u64,
+    },
     /// It refused a write of ours, with this error code.
     WriteRefused {
         /// The error code, such as `NOREPLICAS`.
@@ -66,6 +76,8 @@ impl fmt::Display for Evidence {
                 write!(f, "{m} is another process now (run id {})", run_id.get(..8).unwrap_or(run_id))
             }
             Finding::NotPrimary => write!(f, "{m} answers as a replica"),
+            Finding::TakenAway { ms } => write!(f, "{m} was taken away from it {ms} ms ago"),
+            Finding::LeaseOver { ms } => write!(f, "every lease of {m} has been over for {ms} ms"),
             Finding::WriteRefused { code } => write!(f, "{m} refused a write ({code})"),
         }
     }
@@ -79,10 +91,21 @@ pub enum Proof {
         /// Such as `NOREPLICAS` or `READONLY`.
         code: String,
     },
-    /// Its process is gone, beyond what a firewall or a slow network could imitate.
-    Died {
+    /// Its process is gone, beyond what a firewall or a slow network could imitate: every connection that kept it
+    /// open has ended, and it knows.
+    Detached {
         /// The findings that together are certain.
         evidence: Vec<Evidence>,
+    },
+    /// It was waited out: every lease is over, and fewer than `min_replicas` of those that keep it open can still be
+    /// attached, for longer than it takes a primary to notice.
+    Expired {
+        /// What was seen of it, and of those that were taken away from it.
+        evidence: Vec<Evidence>,
+        /// The `min-replicas-to-write` in force, at least.
+        min_replicas: u64,
+        /// How many may still be attached.
+        undetached: u64,
     },
     /// There was no primary before.
     Vacant,
@@ -95,7 +118,8 @@ impl Proof {
     pub fn word(&self) -> &'static str {
         match self {
             Proof::Acknowledged { .. } => "acknowledged",
-            Proof::Died { .. } => "died",
+            Proof::Detached { .. } => "detached",
+            Proof::Expired { .. } => "expired",
             Proof::Vacant => "vacant",
             Proof::Waived => "waived",
         }

@@ -1,6 +1,6 @@
 //! One replicated change of primary: what asked for it, how far it is, what it cost.
 
-use super::{Epoch, Evidence, GroupName, Loss, MemberName, Position, Proof, WallTime};
+use super::{Epoch, Evidence, GroupName, Loss, MemberName, NodeId, Position, Proof, WallTime};
 use std::fmt;
 
 /// What a transition answers to.
@@ -152,6 +152,10 @@ pub struct Transition {
     pub expected: Option<String>,
     /// Where the old primary's stream ended, as far as it is known.
     pub end: Option<Position>,
+    /// The node whose tail the candidate must read before it is promoted.
+    pub rescue: Option<NodeId>,
+    /// What the candidate got from that tail.
+    pub rescued_bytes: u64,
     /// How far it is.
     pub phase: Phase,
     /// When the present phase began.
