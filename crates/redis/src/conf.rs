@@ -46,7 +46,7 @@ pub enum ConfError {
 }
 
 /// The user that a member replicates as.
-fn replication_user(member: &MemberName) -> String {
+pub(crate) fn replication_user(member: &MemberName) -> String {
     format!("primacy-repl-{member}")
 }
 

@@ -17,7 +17,7 @@ pub(super) async fn perform(attempt: &Attempt<'_>, primary: &Address, evict: boo
         return Err(Fault::permanent("it cannot follow itself", "correct the addresses in groups.toml"));
     }
     let mut commands = Commands::default();
-    commands.shut().set(READ_ONLY, "yes");
+    commands.shut().set(READ_ONLY, "yes").notice_silence();
     if primary.tls {
         commands.set("tls-replication", "yes");
     }

@@ -20,11 +20,13 @@
 //!
 //! Actions go over the link's warm connection; none of them blocks it.
 
+mod detach;
 mod fence;
 mod follow;
 mod lift;
 mod open;
 mod promote;
+mod quorum;
 mod settings;
 
 use crate::link::{AskError, DialError, Link, Session};
@@ -86,9 +88,14 @@ impl Hand {
     pub async fn perform(&self, action: &Action, within: Duration) -> Result<Outcome, ActionError> {
         let within = match &action.kind {
             ActionKind::Fence { within: fence, .. } => within.min(*fence),
-            ActionKind::Lift | ActionKind::Promote { .. } | ActionKind::Open | ActionKind::Follow { .. } => {
-                within
-            }
+            ActionKind::Lift { .. }
+            | ActionKind::Detach
+            | ActionKind::Kill { .. }
+            | ActionKind::Rescue { .. }
+            | ActionKind::SetFence { .. }
+            | ActionKind::Promote { .. }
+            | ActionKind::Open { .. }
+            | ActionKind::Follow { .. } => within,
         };
         let attempt = Attempt {
             action,
@@ -100,9 +107,19 @@ impl Hand {
         };
         let done = match &action.kind {
             ActionKind::Fence { drain, .. } => fence::perform(&attempt, drain.as_ref()).await,
-            ActionKind::Lift => lift::perform(&attempt).await,
-            ActionKind::Promote { expected } => promote::perform(&attempt, expected.as_deref()).await,
-            ActionKind::Open => open::perform(&attempt).await,
+            ActionKind::Lift { min_replicas } => lift::perform(&attempt, *min_replicas).await,
+            ActionKind::Detach => detach::perform(&attempt).await,
+            ActionKind::SetFence { min_replicas, admit, refuse } => {
+                quorum::perform(&attempt, *min_replicas, admit, refuse).await
+            }
+            ActionKind::Promote { expected, admit, refuse, .. } => {
+                promote::perform(&attempt, expected.as_deref(), admit, refuse).await
+            }
+            ActionKind::Open { min_replicas } => open::perform(&attempt, *min_replicas).await,
+            ActionKind::Kill { .. } | ActionKind::Rescue { .. } => Err(Fault::permanent(
+                "it is not done over the control connection",
+                "this is a mistake in Primacy: please report it",
+            )),
             ActionKind::Follow { primary, evict } => follow::perform(&attempt, primary, *evict).await,
         };
         done.map_err(|fault| attempt.report(fault))
@@ -171,10 +188,10 @@ impl Attempt<'_> {
         (self.action.group.clone(), self.action.member.clone())
     }
 
-    /// Closes all other connections of our user, where it is ours alone.
+    /// Closes all other control connections of our user, where it is ours alone. The witness stays: it is a replica.
     fn close_others(&self, commands: &mut settings::Commands) {
         if let Some(user) = self.link.access().own_user() {
-            commands.add(&["CLIENT", "KILL", "USER", user, "SKIPME", "yes"]);
+            commands.add(&["CLIENT", "KILL", "USER", user, "TYPE", "normal", "SKIPME", "yes"]);
         }
     }
 

@@ -10,22 +10,28 @@
 //! come.
 
 use super::settings::{Answers, BACKLOG_TTL, Commands, MAX_LAG, MIN_REPLICAS, READ_ONLY};
-use super::{Attempt, Fault};
+use super::{Attempt, Fault, quorum};
 use crate::info::Replication;
 use crate::link::{Resync, Session};
 use primacy_core::view::SHUT_MIN_REPLICAS;
-use primacy_core::{Lineage, Outcome, Position};
+use primacy_core::{Lineage, MemberName, Outcome, Position};
 use std::time::Duration;
 
 const SETTLE_PAUSE: Duration = Duration::from_millis(1);
 
-pub(super) async fn perform(attempt: &Attempt<'_>, expected: Option<&str>) -> Result<Outcome, Fault> {
+pub(super) async fn perform(
+    attempt: &Attempt<'_>,
+    expected: Option<&str>,
+    admit: &[MemberName],
+    refuse: &[MemberName],
+) -> Result<Outcome, Fault> {
     let session = attempt.session().await?;
     let mut look = Commands::default();
     // A leader that was frozen may have told this member to follow somebody, which would undo the promotion when it
     // wakes up: what was sent on older connections must not run after it.
     attempt.close_others(&mut look);
     look.shut().set(READ_ONLY, "yes").get(MAX_LAG).get(BACKLOG_TTL).info("server").info("replication");
+    quorum::ask_users(&mut look, admit.iter().chain(refuse));
     let found = look.answers(attempt.act(&session, look.pipeline()).await?);
     found.all_accepted("CLIENT")?;
     found.all_accepted("CONFIG SET")?;
@@ -36,16 +42,21 @@ pub(super) async fn perform(attempt: &Attempt<'_>, expected: Option<&str>) -> Re
     // Shut again in the same write: whatever happened since the look, it becomes primary behind a shut door.
     act.shut().set(BACKLOG_TTL, &continuation_mark(expected).to_string());
     act.add(&["REPLICAOF", "NO", "ONE"]);
+    // Before anybody can attach: who is not part of the quorum must never count.
+    quorum::switch_users(&mut act, &found, admit, refuse);
+    quorum::ask_users(&mut act, refuse.iter());
     ask_back(&mut act);
     let mut answers = act.answers(attempt.act(&session, act.pipeline()).await?);
     answers.all_accepted("REPLICAOF")?;
+    let refused = quorum::refused(&answers, refuse);
     let mut replication = verified(&answers, expected)?;
     let previous = replication.replid2.clone();
     if !replication.backlog {
         answers = settle_history(attempt, &session).await?;
         replication = verified(&answers, expected)?;
     }
-    Ok(Outcome::Promoted { lineage: lineage(run_id, replication, previous.as_deref().or(expected)) })
+    let lineage = lineage(run_id, replication, previous.as_deref().or(expected));
+    Ok(Outcome::Promoted { lineage, refused })
 }
 
 /// What [`verified`] looks at.

@@ -19,6 +19,7 @@ const PING_PERIOD_FALLBACK: u64 = 1;
 
 pub(super) const MIN_REPLICAS: &str = "min-replicas-to-write";
 pub(super) const MAX_LAG: &str = "min-replicas-max-lag";
+pub(super) const REPL_TIMEOUT: &str = "repl-timeout";
 pub(super) const READ_ONLY: &str = "replica-read-only";
 pub(super) const BACKLOG_TTL: &str = "repl-backlog-ttl";
 /// Never given up.
@@ -70,6 +71,11 @@ impl Commands {
     /// Shuts the door against writes of clients.
     pub(super) fn shut(&mut self) -> &mut Self {
         self.set(MIN_REPLICAS, &SHUT_MIN_REPLICAS.to_string())
+    }
+
+    /// Has silence noticed in whole seconds: the passive bound rests on these two.
+    pub(super) fn notice_silence(&mut self) -> &mut Self {
+        self.set(MAX_LAG, "1").set(REPL_TIMEOUT, "2")
     }
 
     /// Asks for a write that changes nothing.
