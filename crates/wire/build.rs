@@ -26,6 +26,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .bytes(".primacy.v1.StoredEntry")
         .bytes(".primacy.v1.RaftEntry")
         .bytes(".primacy.v1.InstallSnapshotRequest")
+        .bytes(".primacy.v1.TailChunk")
         .compile_fds(descriptors)?;
     Ok(())
 }

@@ -2,7 +2,9 @@
 //!
 //! The problem: bytes from a peer, a client or a disk may be anything, and a rule must never run on a value that
 //! nobody sent. The idea: generated types stay at the edge; every conversion into a core type is fallible and names
-//! the field that is wrong. Nothing is defaulted: an unset `oneof` and the zero of an enumeration are errors.
+//! the field that is wrong. Nothing is defaulted: an unset `oneof` and the zero of an enumeration are errors. The one
+//! exception is what a later format added: where a record of an older format can lack it, its `.proto` says what
+//! that means.
 //!
 //! This crate must not know sockets, files or rules.
 
@@ -10,8 +12,9 @@ mod convert;
 mod error;
 pub mod refusal;
 pub mod sighting;
+pub mod witness;
 
-pub use convert::{FORMAT, decode_command, decode_state, encode_command, encode_state};
+pub use convert::{FORMAT, FORMAT_OLDEST, decode_command, decode_state, encode_command, encode_state};
 pub use error::WireError;
 pub use refusal::Refusal;
 

@@ -2,8 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use primacy_core::{Command, GroupSpec, Moment, State, Transition};
-use primacy_wire::{WireError, decode_command, sighting, v1};
+use primacy_core::{
+    Command, Durability, FenceQuorum, GroupSpec, Moment, OnNoSite, Probe, Proof, State, Transition,
+};
+use primacy_wire::{WireError, decode_command, sighting, v1, witness};
 use prost::Message;
 use std::fmt::Debug;
 
@@ -13,6 +15,7 @@ fn spec() -> v1::GroupSpec {
         site: "east".to_owned(),
         address: format!("10.0.0.1:{port}"),
         priority: 100,
+        probe: None,
     };
     v1::GroupSpec {
         name: "features".to_owned(),
@@ -22,6 +25,7 @@ fn spec() -> v1::GroupSpec {
         max_loss: Some(v1::LossBudget { bound: Some(v1::loss_budget::Bound::Bytes(0)) }),
         fence: v1::FencePolicy::Witness.into(),
         members: vec![member("a", 1), member("b", 2)],
+        ..Default::default()
     }
 }
 
@@ -35,6 +39,12 @@ fn transition() -> v1::Transition {
         lost: Some(v1::Loss { amount: Some(v1::loss::Amount::Unknown(v1::Nothing {})) }),
         ..Default::default()
     }
+}
+
+fn primary() -> v1::PrimaryRecord {
+    let start = v1::Position { replid: "f".repeat(40), offset_bytes: 7 };
+    let lineage = v1::Lineage { run_id: "r".to_owned(), start: Some(start), previous: None };
+    v1::PrimaryRecord { member: "a".to_owned(), epoch: 7, lineage: Some(lineage), ..Default::default() }
 }
 
 fn group() -> v1::Group {
@@ -69,6 +79,9 @@ fn group_specs() {
     check(|s| s.fence = -1, "fence");
     check(|s| s.max_loss = None, "max_loss");
     check(|s| s.max_loss = Some(v1::LossBudget { bound: None }), "max_loss.bound");
+    check(|s| s.durability = Some(0), "durability");
+    check(|s| s.on_no_site = Some(9), "on_no_site");
+    check(|s| s.members[0].probe = Some(v1::Probe { kind: None }), "members[0].probe.kind");
     check(|s| s.members[1].site = "a b".to_owned(), "members[1].site");
     let error = check(|s| s.members[1].address = "10.0.0.1".to_owned(), "members[1].address");
     assert!(error.reason.contains("the port is missing"), "{error}");
@@ -99,10 +112,15 @@ fn states() {
         }],
     };
     refused::<_, State>(good.clone(), |s| s.format = 0, "format");
-    let error = refused::<_, State>(good.clone(), |s| s.format = 2, "format");
+    let error = refused::<_, State>(good.clone(), |s| s.format = 3, "format");
     assert!(error.reason.contains("update this node"), "{error}");
     refused::<_, State>(good.clone(), |s| s.groups.push(group()), "groups[1].spec.name");
     refused::<_, State>(good.clone(), |s| s.groups[0].spec = None, "groups[0].spec");
+    let mut kept = good.clone();
+    kept.groups[0].primary = Some(primary());
+    let twice = || v1::FenceQuorum { min_replicas: 1, replicas: vec!["b".to_owned(), "b".to_owned()] };
+    let damage = |s: &mut v1::State| s.groups[0].primary.as_mut().unwrap().fence = Some(twice());
+    refused::<_, State>(kept, damage, "groups[0].primary.fence.replicas[1]");
     refused::<_, State>(good.clone(), |s| s.events = vec![batch(3), batch(3)], "events[1].revision");
     refused::<_, State>(good.clone(), |s| s.events = vec![batch(10)], "events[0].revision");
     let hollow = v1::EventBatch { events: vec![], ..batch(3) };
@@ -123,6 +141,63 @@ fn commands() {
         |c| c.kind = Some(v1::command::Kind::ConfirmFence(fence)),
         "confirm_fence.proof",
     );
+}
+
+/// What was written before leases and the fence quorum is read, and proves nothing that it did not say.
+#[test]
+fn records_of_format_1_are_read() {
+    let group = v1::Group { primary: Some(primary()), ..group() };
+    let old = v1::State { format: 1, groups: vec![group], revision: 9, ..Default::default() };
+    let state = State::try_from(old).unwrap();
+    let group = state.groups.values().next().unwrap();
+    let spec = &group.spec;
+    assert_eq!((spec.tail_max_bytes, spec.may_kill), (64 << 20, false));
+    assert_eq!((spec.durability, spec.on_no_site), (Durability::Local, OnNoSite::Refuse));
+    assert!(spec.members.iter().all(|m| m.probe == Probe::Native));
+    let primary = group.primary.as_ref().unwrap();
+    assert_eq!(primary.fence, FenceQuorum::default());
+    assert_eq!((primary.witness, primary.holder, primary.degraded), (None, None, false));
+
+    let fence = v1::command::ConfirmFence {
+        group: "g".to_owned(),
+        proof: Some(v1::Proof { kind: Some(v1::proof::Kind::Vacant(v1::Nothing {})) }),
+        ..Default::default()
+    };
+    let old = command(v1::command::Kind::ConfirmFence(fence));
+    assert!(matches!(Command::try_from(old).unwrap(), Command::ConfirmFence { rescue: None, .. }));
+    let promotion = v1::command::ConfirmPromotion {
+        group: "g".to_owned(),
+        lineage: self::primary().lineage,
+        ..Default::default()
+    };
+    let old = command(v1::command::Kind::ConfirmPromotion(promotion));
+    let Command::ConfirmPromotion { fence, witness, .. } = Command::try_from(old).unwrap() else {
+        panic!("another command");
+    };
+    assert_eq!((fence, witness), (FenceQuorum::default(), None));
+}
+
+/// The bytes of a proof that an older version wrote: field 2 was called `died`.
+#[test]
+fn a_death_of_format_1_is_a_detachment() {
+    let bytes = [0x12, 0x00];
+    let proof = v1::Proof::decode(bytes.as_slice()).unwrap();
+    assert_eq!(Proof::try_from(proof).unwrap(), Proof::Detached { evidence: vec![] });
+}
+
+#[test]
+fn witness_reports() {
+    let good =
+        v1::WitnessReport { group: "g".to_owned(), start_bytes: 3, end_bytes: 5, ..Default::default() };
+    let check = |damage: &dyn Fn(&mut v1::WitnessReport), field: &str| {
+        witness::from_wire(good.clone(), Moment(5)).unwrap();
+        let mut bad = good.clone();
+        damage(&mut bad);
+        assert_eq!(witness::from_wire(bad, Moment(5)).unwrap_err().field, field);
+    };
+    check(&|r| r.group.clear(), "group");
+    check(&|r| r.ended = Some(0), "ended");
+    check(&|r| r.start_bytes = 6, "start_bytes");
 }
 
 /// A node of a later version proposes something that this one does not know: field 99 of the `oneof`.

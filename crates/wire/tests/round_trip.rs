@@ -5,7 +5,7 @@
 mod strategy;
 
 use primacy_core::{Event, GroupSpec, Moment, State};
-use primacy_wire::{decode_command, decode_state, encode_command, encode_state, sighting, v1};
+use primacy_wire::{decode_command, decode_state, encode_command, encode_state, sighting, v1, witness};
 use proptest::prelude::*;
 use prost::Message;
 
@@ -45,6 +45,15 @@ proptest! {
     ) {
         let sent = sighting::to_wire(&group, &member, &seen, NOW);
         prop_assert_eq!(sighting::from_wire(sent, NOW).unwrap(), (group, member, seen));
+    }
+
+    #[test]
+    fn a_witness_report_arrives_as_made(
+        group in strategy::group_name(),
+        report in strategy::witness_report(NOW),
+    ) {
+        let sent = witness::to_wire(&group, &report, NOW);
+        prop_assert_eq!(witness::from_wire(sent, NOW).unwrap(), (group, report));
     }
 
     #[test]

@@ -38,6 +38,7 @@ impl From<&StartTransition> for command::StartTransition {
             proof: start.proof.as_ref().map(Into::into),
             expected: start.expected.clone(),
             end: start.end.as_ref().map(Into::into),
+            rescue: start.rescue.map(|n| n.0),
             lost: Some((&start.lost).into()),
             detected_at_us: start.detected_at.0,
             at_us: start.at.0,
@@ -65,6 +66,7 @@ impl TryFrom<command::StartTransition> for StartTransition {
             proof: optional(start.proof, "proof")?,
             expected: start.expected,
             end: optional(start.end, "end")?,
+            rescue: start.rescue.map(NodeId),
             lost: required(start.lost, "lost")?,
             detected_at: WallTime(start.detected_at_us),
             at: WallTime(start.at_us),
@@ -92,7 +94,7 @@ fn kind_of(command: &Command) -> Kind {
             Kind::AssumeLeadership(command::AssumeLeadership { node_id: node.0, term: term.0, at_us: at.0 })
         }
         Command::StartTransition(start) => Kind::StartTransition(start.as_ref().into()),
-        Command::ConfirmFence { group, epoch, proof, end, drained_us, closed_at, at } => {
+        Command::ConfirmFence { group, epoch, proof, end, drained_us, closed_at, rescue, at } => {
             Kind::ConfirmFence(command::ConfirmFence {
                 group: group.as_str().to_owned(),
                 epoch: epoch.0,
@@ -100,14 +102,49 @@ fn kind_of(command: &Command) -> Kind {
                 end: end.as_ref().map(Into::into),
                 drained_us: *drained_us,
                 closed_at_us: closed_at.0,
+                rescue: rescue.map(|n| n.0),
                 at_us: at.0,
             })
         }
-        Command::ConfirmPromotion { group, epoch, lineage, at } => {
+        Command::ConfirmRescue { group, epoch, end, fetched_bytes, lost, note, at } => {
+            Kind::ConfirmRescue(command::ConfirmRescue {
+                group: group.as_str().to_owned(),
+                epoch: epoch.0,
+                end: end.as_ref().map(Into::into),
+                fetched_bytes: *fetched_bytes,
+                lost: Some(lost.into()),
+                note: note.clone(),
+                at_us: at.0,
+            })
+        }
+        Command::ConfirmPromotion { group, epoch, lineage, fence, witness, at } => {
             Kind::ConfirmPromotion(command::ConfirmPromotion {
                 group: group.as_str().to_owned(),
                 epoch: epoch.0,
                 lineage: Some(lineage.into()),
+                fence: Some(fence.into()),
+                witness: witness.map(|n| n.0),
+                at_us: at.0,
+            })
+        }
+        Command::ChangeFence { group, epoch, fence, at } => Kind::ChangeFence(command::ChangeFence {
+            group: group.as_str().to_owned(),
+            epoch: epoch.0,
+            fence: Some(fence.into()),
+            at_us: at.0,
+        }),
+        Command::AppointWitness { group, epoch, node, at } => Kind::AppointWitness(command::AppointWitness {
+            group: group.as_str().to_owned(),
+            epoch: epoch.0,
+            node_id: node.map(|n| n.0),
+            at_us: at.0,
+        }),
+        Command::AppointHolder { group, epoch, node, degraded, at } => {
+            Kind::AppointHolder(command::AppointHolder {
+                group: group.as_str().to_owned(),
+                epoch: epoch.0,
+                node_id: node.map(|n| n.0),
+                degraded: *degraded,
                 at_us: at.0,
             })
         }
@@ -171,7 +208,11 @@ fn name_of(kind: &Kind) -> &'static str {
         Kind::AssumeLeadership(_) => "assume_leadership",
         Kind::StartTransition(_) => "start_transition",
         Kind::ConfirmFence(_) => "confirm_fence",
+        Kind::ConfirmRescue(_) => "confirm_rescue",
         Kind::ConfirmPromotion(_) => "confirm_promotion",
+        Kind::ChangeFence(_) => "change_fence",
+        Kind::AppointWitness(_) => "appoint_witness",
+        Kind::AppointHolder(_) => "appoint_holder",
         Kind::ConfirmOpen(_) => "confirm_open",
         Kind::Settle(_) => "settle",
         Kind::RollBack(_) => "roll_back",
@@ -202,12 +243,43 @@ fn of_kind(kind: Kind) -> Result<Command, WireError> {
             end: optional(c.end, "end")?,
             drained_us: c.drained_us,
             closed_at: WallTime(c.closed_at_us),
+            rescue: c.rescue.map(NodeId),
+            at: WallTime(c.at_us),
+        },
+        Kind::ConfirmRescue(c) => Command::ConfirmRescue {
+            group: parsed(&c.group, "group")?,
+            epoch: Epoch(c.epoch),
+            end: optional(c.end, "end")?,
+            fetched_bytes: c.fetched_bytes,
+            lost: required(c.lost, "lost")?,
+            note: c.note,
             at: WallTime(c.at_us),
         },
         Kind::ConfirmPromotion(c) => Command::ConfirmPromotion {
             group: parsed(&c.group, "group")?,
             epoch: Epoch(c.epoch),
             lineage: required(c.lineage, "lineage")?,
+            fence: optional(c.fence, "fence")?.unwrap_or_default(),
+            witness: c.witness.map(NodeId),
+            at: WallTime(c.at_us),
+        },
+        Kind::ChangeFence(c) => Command::ChangeFence {
+            group: parsed(&c.group, "group")?,
+            epoch: Epoch(c.epoch),
+            fence: required(c.fence, "fence")?,
+            at: WallTime(c.at_us),
+        },
+        Kind::AppointWitness(c) => Command::AppointWitness {
+            group: parsed(&c.group, "group")?,
+            epoch: Epoch(c.epoch),
+            node: c.node_id.map(NodeId),
+            at: WallTime(c.at_us),
+        },
+        Kind::AppointHolder(c) => Command::AppointHolder {
+            group: parsed(&c.group, "group")?,
+            epoch: Epoch(c.epoch),
+            node: c.node_id.map(NodeId),
+            degraded: c.degraded,
             at: WallTime(c.at_us),
         },
         Kind::ConfirmOpen(c) => Command::ConfirmOpen {

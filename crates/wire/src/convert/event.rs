@@ -4,8 +4,8 @@ use super::{chosen, each, parsed, required};
 use crate::{WireError, v1};
 use primacy_core::{Epoch, Event, EventBatch, GroupName, NodeId, Revision, Term, WallTime};
 use v1::event::{
-    ByOperator, GroupBlocked, Kind, LeadershipAssumed, OfGroup, PhasePassed, Place, PrimaryChanged,
-    TransitionEnded, TransitionStarted,
+    ByOperator, FenceChanged, GroupBlocked, HolderAppointed, Kind, LeadershipAssumed, OfGroup, PhasePassed,
+    Place, PrimaryChanged, TransitionEnded, TransitionStarted, WitnessAppointed,
 };
 
 fn of_group(group: &GroupName) -> OfGroup {
@@ -53,6 +53,24 @@ impl From<&Event> for v1::Event {
                     }),
                 })
             }
+            Event::FenceChanged { group, epoch, fence } => Kind::FenceChanged(FenceChanged {
+                group: group.as_str().to_owned(),
+                epoch: epoch.0,
+                fence: Some(fence.into()),
+            }),
+            Event::WitnessAppointed { group, epoch, node } => Kind::WitnessAppointed(WitnessAppointed {
+                group: group.as_str().to_owned(),
+                epoch: epoch.0,
+                node_id: node.map(|n| n.0),
+            }),
+            Event::HolderAppointed { group, epoch, node, degraded } => {
+                Kind::HolderAppointed(HolderAppointed {
+                    group: group.as_str().to_owned(),
+                    epoch: epoch.0,
+                    node_id: node.map(|n| n.0),
+                    degraded: *degraded,
+                })
+            }
             Event::TransitionEnded { group, epoch, outcome, lost, failure } => {
                 Kind::TransitionEnded(TransitionEnded {
                     group: group.as_str().to_owned(),
@@ -95,6 +113,22 @@ impl TryFrom<v1::Event> for Event {
             Kind::PrimaryChanged(changed) => {
                 primary_changed(changed).map_err(|e| e.within("primary_changed"))?
             }
+            Kind::FenceChanged(changed) => Event::FenceChanged {
+                group: parsed(&changed.group, "fence_changed.group")?,
+                epoch: Epoch(changed.epoch),
+                fence: required(changed.fence, "fence_changed.fence")?,
+            },
+            Kind::WitnessAppointed(appointed) => Event::WitnessAppointed {
+                group: parsed(&appointed.group, "witness_appointed.group")?,
+                epoch: Epoch(appointed.epoch),
+                node: appointed.node_id.map(NodeId),
+            },
+            Kind::HolderAppointed(appointed) => Event::HolderAppointed {
+                group: parsed(&appointed.group, "holder_appointed.group")?,
+                epoch: Epoch(appointed.epoch),
+                node: appointed.node_id.map(NodeId),
+                degraded: appointed.degraded,
+            },
             Kind::TransitionEnded(ended) => {
                 transition_ended(ended).map_err(|e| e.within("transition_ended"))?
             }

@@ -3,14 +3,45 @@
 use super::{chosen, each, mirror, optional, parsed, required};
 use crate::{WireError, v1};
 use primacy_core::{
-    BlockReason, Blocked, Epoch, FailoverMode, FencePolicy, Group, GroupKind, GroupSpec, GroupState,
-    MemberSpec, Pause, Primary, Revision, WallTime,
+    BlockReason, Blocked, Durability, Epoch, FailoverMode, FencePolicy, FenceQuorum, Group, GroupKind,
+    GroupSpec, GroupState, MemberSpec, NodeId, OnNoSite, Pause, Primary, Probe, Revision, WallTime,
 };
+use std::collections::BTreeSet;
 
-mirror!(GroupKind { Redis });
+/// What a record of format 1 means by an unset `tail_max_bytes`.
+const TAIL_MAX_BYTES: u64 = 64 << 20;
+
+mirror!(GroupKind { Redis, Endpoint });
 mirror!(FailoverMode { Automatic, Manual });
 mirror!(FencePolicy { Witness, None });
+mirror!(Durability { Async, Local, Site });
+mirror!(OnNoSite { Refuse, Degrade });
 mirror!(GroupState { Unassigned, Serving, Switching, Blocked, Paused });
+
+impl From<&Probe> for v1::Probe {
+    fn from(probe: &Probe) -> Self {
+        use v1::probe::{Http, Kind};
+        let kind = match probe {
+            Probe::Native => Kind::Native(v1::Nothing {}),
+            Probe::Tcp => Kind::Tcp(v1::Nothing {}),
+            Probe::Http { path } => Kind::Http(Http { path: path.clone() }),
+        };
+        Self { kind: Some(kind) }
+    }
+}
+
+impl TryFrom<v1::Probe> for Probe {
+    type Error = WireError;
+
+    fn try_from(probe: v1::Probe) -> Result<Self, WireError> {
+        use v1::probe::Kind;
+        Ok(match probe.kind.ok_or_else(|| WireError::missing("kind"))? {
+            Kind::Native(v1::Nothing {}) => Probe::Native,
+            Kind::Tcp(v1::Nothing {}) => Probe::Tcp,
+            Kind::Http(http) => Probe::Http { path: http.path },
+        })
+    }
+}
 
 impl From<&MemberSpec> for v1::MemberSpec {
     fn from(member: &MemberSpec) -> Self {
@@ -19,6 +50,7 @@ impl From<&MemberSpec> for v1::MemberSpec {
             site: member.site.as_str().to_owned(),
             address: member.address.to_string(),
             priority: member.priority,
+            probe: Some((&member.probe).into()),
         }
     }
 }
@@ -32,6 +64,7 @@ impl TryFrom<v1::MemberSpec> for MemberSpec {
             site: parsed(&member.site, "site")?,
             address: parsed(&member.address, "address")?,
             priority: member.priority,
+            probe: optional(member.probe, "probe")?.unwrap_or(Probe::Native),
         })
     }
 }
@@ -45,6 +78,10 @@ impl From<&GroupSpec> for v1::GroupSpec {
             down_after_ms: spec.down_after_ms,
             max_loss: Some((&spec.max_loss).into()),
             fence: v1::FencePolicy::from(spec.fence).into(),
+            tail_max_bytes: Some(spec.tail_max_bytes),
+            may_kill: spec.may_kill,
+            durability: Some(v1::Durability::from(spec.durability).into()),
+            on_no_site: Some(v1::OnNoSite::from(spec.on_no_site).into()),
             members: spec.members.iter().map(Into::into).collect(),
         }
     }
@@ -54,6 +91,8 @@ impl TryFrom<v1::GroupSpec> for GroupSpec {
     type Error = WireError;
 
     fn try_from(spec: v1::GroupSpec) -> Result<Self, WireError> {
+        let durability = spec.durability.map(|d| chosen::<v1::Durability, _>(d, "durability"));
+        let on_no_site = spec.on_no_site.map(|o| chosen::<v1::OnNoSite, _>(o, "on_no_site"));
         Ok(Self {
             name: parsed(&spec.name, "name")?,
             kind: chosen::<v1::GroupKind, _>(spec.kind, "kind")?,
@@ -61,8 +100,36 @@ impl TryFrom<v1::GroupSpec> for GroupSpec {
             down_after_ms: spec.down_after_ms,
             max_loss: required(spec.max_loss, "max_loss")?,
             fence: chosen::<v1::FencePolicy, _>(spec.fence, "fence")?,
+            tail_max_bytes: spec.tail_max_bytes.unwrap_or(TAIL_MAX_BYTES),
+            may_kill: spec.may_kill,
+            durability: durability.transpose()?.unwrap_or(Durability::Local),
+            on_no_site: on_no_site.transpose()?.unwrap_or(OnNoSite::Refuse),
             members: each(spec.members, "members")?,
         })
+    }
+}
+
+impl From<&FenceQuorum> for v1::FenceQuorum {
+    fn from(fence: &FenceQuorum) -> Self {
+        Self {
+            min_replicas: fence.min_replicas,
+            replicas: fence.replicas.iter().map(|m| m.as_str().to_owned()).collect(),
+        }
+    }
+}
+
+impl TryFrom<v1::FenceQuorum> for FenceQuorum {
+    type Error = WireError;
+
+    fn try_from(fence: v1::FenceQuorum) -> Result<Self, WireError> {
+        let mut replicas = BTreeSet::new();
+        for (i, name) in fence.replicas.iter().enumerate() {
+            let member = parsed(name, &format!("replicas[{i}]"))?;
+            if !replicas.insert(member) {
+                return Err(WireError::new(format!("replicas[{i}]"), format!("{name} is there twice")));
+            }
+        }
+        Ok(Self { min_replicas: fence.min_replicas, replicas })
     }
 }
 
@@ -73,6 +140,10 @@ impl From<&Primary> for v1::PrimaryRecord {
             epoch: primary.epoch.0,
             lineage: Some((&primary.lineage).into()),
             since_us: primary.since.0,
+            fence: Some((&primary.fence).into()),
+            witness: primary.witness.map(|n| n.0),
+            holder: primary.holder.map(|n| n.0),
+            degraded: primary.degraded,
         }
     }
 }
@@ -86,6 +157,10 @@ impl TryFrom<v1::PrimaryRecord> for Primary {
             epoch: Epoch(primary.epoch),
             lineage: required(primary.lineage, "lineage")?,
             since: WallTime(primary.since_us),
+            fence: optional(primary.fence, "fence")?.unwrap_or_default(),
+            witness: primary.witness.map(NodeId),
+            holder: primary.holder.map(NodeId),
+            degraded: primary.degraded,
         })
     }
 }

@@ -17,16 +17,19 @@ use crate::WireError;
 use std::fmt::Display;
 use std::str::FromStr;
 
-/// The version of `Command` and `State` that this program writes, and the only one it reads.
-pub const FORMAT: u32 = 1;
+/// The version of `Command` and `State` that this program writes. It raises with what an older node would misread.
+pub const FORMAT: u32 = 2;
+
+/// The oldest version that this program reads: what a newer one added is unset there, and has a stated meaning.
+pub const FORMAT_OLDEST: u32 = 1;
 
 fn check_format(format: u32) -> Result<(), WireError> {
     match format {
-        FORMAT => Ok(()),
+        FORMAT_OLDEST..=FORMAT => Ok(()),
         0 => Err(WireError::missing("format")),
         newer => Err(WireError::new(
             "format",
-            format!("is {newer}, and this version reads {FORMAT}: update this node first"),
+            format!("is {newer}, and this version reads up to {FORMAT}: update this node first"),
         )),
     }
 }

@@ -90,7 +90,7 @@ impl TryFrom<v1::Lineage> for Lineage {
 
 impl From<&Finding> for v1::Finding {
     fn from(finding: &Finding) -> Self {
-        use v1::finding::{Kind, ProcessExited, Restarted, Silent, WriteRefused};
+        use v1::finding::{Kind, LeaseOver, ProcessExited, Restarted, Silent, TakenAway, WriteRefused};
         let nothing = v1::Nothing {};
         let kind = match finding {
             Finding::EndedByEof => Kind::EndedByEof(nothing),
@@ -101,6 +101,8 @@ impl From<&Finding> for v1::Finding {
             Finding::ReplicaLinkDown => Kind::ReplicaLinkDown(nothing),
             Finding::Restarted { run_id } => Kind::Restarted(Restarted { run_id: run_id.clone() }),
             Finding::NotPrimary => Kind::NotPrimary(nothing),
+            Finding::TakenAway { ms } => Kind::TakenAway(TakenAway { ms: *ms }),
+            Finding::LeaseOver { ms } => Kind::LeaseOver(LeaseOver { ms: *ms }),
             Finding::WriteRefused { code } => Kind::WriteRefused(WriteRefused { code: code.clone() }),
         };
         Self { kind: Some(kind) }
@@ -121,6 +123,8 @@ impl TryFrom<v1::Finding> for Finding {
             Kind::ReplicaLinkDown(_) => Finding::ReplicaLinkDown,
             Kind::Restarted(restarted) => Finding::Restarted { run_id: restarted.run_id },
             Kind::NotPrimary(_) => Finding::NotPrimary,
+            Kind::TakenAway(taken) => Finding::TakenAway { ms: taken.ms },
+            Kind::LeaseOver(over) => Finding::LeaseOver { ms: over.ms },
             Kind::WriteRefused(refused) => Finding::WriteRefused { code: refused.code },
         })
     }
@@ -156,12 +160,17 @@ impl TryFrom<v1::Evidence> for Evidence {
 
 impl From<&Proof> for v1::Proof {
     fn from(proof: &Proof) -> Self {
-        use v1::proof::{Acknowledged, Died, Kind};
+        use v1::proof::{Acknowledged, Detached, Expired, Kind};
         let kind = match proof {
             Proof::Acknowledged { code } => Kind::Acknowledged(Acknowledged { code: code.clone() }),
-            Proof::Died { evidence } => {
-                Kind::Died(Died { evidence: evidence.iter().map(Into::into).collect() })
+            Proof::Detached { evidence } => {
+                Kind::Detached(Detached { evidence: evidence.iter().map(Into::into).collect() })
             }
+            Proof::Expired { evidence, min_replicas, undetached } => Kind::Expired(Expired {
+                evidence: evidence.iter().map(Into::into).collect(),
+                min_replicas: *min_replicas,
+                undetached: *undetached,
+            }),
             Proof::Vacant => Kind::Vacant(v1::Nothing {}),
             Proof::Waived => Kind::Waived(v1::Nothing {}),
         };
@@ -176,7 +185,14 @@ impl TryFrom<v1::Proof> for Proof {
         use v1::proof::Kind;
         Ok(match proof.kind.ok_or_else(|| WireError::missing("kind"))? {
             Kind::Acknowledged(acknowledged) => Proof::Acknowledged { code: acknowledged.code },
-            Kind::Died(died) => Proof::Died { evidence: each(died.evidence, "died.evidence")? },
+            Kind::Detached(detached) => {
+                Proof::Detached { evidence: each(detached.evidence, "detached.evidence")? }
+            }
+            Kind::Expired(expired) => Proof::Expired {
+                evidence: each(expired.evidence, "expired.evidence")?,
+                min_replicas: expired.min_replicas,
+                undetached: expired.undetached,
+            },
             Kind::Vacant(v1::Nothing {}) => Proof::Vacant,
             Kind::Waived(v1::Nothing {}) => Proof::Waived,
         })

@@ -2,7 +2,7 @@
 
 use super::{chosen, each, mirror, optional, optional_parsed, parsed, required};
 use crate::{WireError, v1};
-use primacy_core::{Cause, Epoch, Phase, PhaseRecord, Transition, TransitionOutcome, WallTime};
+use primacy_core::{Cause, Epoch, NodeId, Phase, PhaseRecord, Transition, TransitionOutcome, WallTime};
 
 mirror!(Cause { Initial, Death, Silence, Demotion, Operator, Failback });
 mirror!(Phase { Fence, Rescue, Promote, Redirect, Settle, RollBack });
@@ -47,6 +47,8 @@ impl From<&Transition> for v1::Transition {
             proof: t.proof.as_ref().map(Into::into),
             expected: t.expected.clone(),
             end: t.end.as_ref().map(Into::into),
+            rescue: t.rescue.map(|n| n.0),
+            rescued_bytes: t.rescued_bytes,
             phase: v1::Phase::from(t.phase).into(),
             phase_since_us: t.phase_since.0,
             phases: t.phases.iter().map(Into::into).collect(),
@@ -79,6 +81,8 @@ impl TryFrom<v1::Transition> for Transition {
             proof: optional(t.proof, "proof")?,
             expected: t.expected,
             end: optional(t.end, "end")?,
+            rescue: t.rescue.map(NodeId),
+            rescued_bytes: t.rescued_bytes,
             phase: chosen::<v1::Phase, _>(t.phase, "phase")?,
             phase_since: WallTime(t.phase_since_us),
             phases: each(t.phases, "phases")?,

@@ -5,10 +5,10 @@
 
 use primacy_core::apply::Leadership;
 use primacy_core::view::{
-    AttachedReplica, ConnectFailure, LinkEnd, MemberRole, MemberStatus, Observation, Reach,
+    AttachedReplica, ConnectFailure, LinkEnd, MemberRole, MemberStatus, Observation, Reach, WitnessReport,
 };
 use primacy_core::*;
-use proptest::collection::{btree_map, vec};
+use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
 use proptest::prelude::*;
 
@@ -79,6 +79,8 @@ fn finding() -> impl Strategy<Value = Finding> {
         Just(Finding::ReplicaLinkDown),
         text().prop_map(|run_id| Finding::Restarted { run_id }),
         Just(Finding::NotPrimary),
+        number().prop_map(|ms| Finding::TakenAway { ms }),
+        number().prop_map(|ms| Finding::LeaseOver { ms }),
         text().prop_map(|code| Finding::WriteRefused { code }),
     ]
 }
@@ -95,7 +97,10 @@ fn evidence() -> impl Strategy<Value = Evidence> {
 fn proof() -> impl Strategy<Value = Proof> {
     prop_oneof![
         text().prop_map(|code| Proof::Acknowledged { code }),
-        vec(evidence(), 0..3).prop_map(|evidence| Proof::Died { evidence }),
+        vec(evidence(), 0..3).prop_map(|evidence| Proof::Detached { evidence }),
+        (vec(evidence(), 0..3), number(), number()).prop_map(|(evidence, min_replicas, undetached)| {
+            Proof::Expired { evidence, min_replicas, undetached }
+        }),
         Just(Proof::Vacant),
         Just(Proof::Waived),
     ]
@@ -147,17 +152,38 @@ prop_compose! {
             (phase(), wall(), vec(phase_record(), 0..3), wall(), wall()),
         (closed_at, opened_at, lost, outcome, failure) in
             (option::of(wall()), option::of(wall()), loss(), option::of(outcome()), option::of(text())),
+        (rescue, rescued_bytes) in (node(), number()),
     ) -> Transition {
         Transition {
-            group, epoch, from, to, cause, planned, requested_by, reason, evidence, proof, expected, end, phase,
-            phase_since, phases, detected_at, started_at, closed_at, opened_at, lost, outcome, failure,
+            group, epoch, from, to, cause, planned, requested_by, reason, evidence, proof, expected, end, rescue,
+            rescued_bytes, phase, phase_since, phases, detected_at, started_at, closed_at, opened_at, lost, outcome,
+            failure,
         }
     }
 }
 
+fn probe() -> impl Strategy<Value = Probe> {
+    prop_oneof![Just(Probe::Native), Just(Probe::Tcp), text().prop_map(|path| Probe::Http { path })]
+}
+
 fn member_spec() -> impl Strategy<Value = MemberSpec> {
-    (member_name(), site_name(), address(), any::<u32>())
-        .prop_map(|(name, site, address, priority)| MemberSpec { name, site, address, priority })
+    (member_name(), site_name(), address(), any::<u32>(), probe()).prop_map(
+        |(name, site, address, priority, probe)| MemberSpec { name, site, address, priority, probe },
+    )
+}
+
+fn fence_quorum() -> BoxedStrategy<FenceQuorum> {
+    (number(), btree_set(member_name(), 0..3))
+        .prop_map(|(min_replicas, replicas)| FenceQuorum { min_replicas, replicas })
+        .boxed()
+}
+
+fn node() -> BoxedStrategy<Option<NodeId>> {
+    option::of(number().prop_map(NodeId)).boxed()
+}
+
+fn durability() -> impl Strategy<Value = Durability> {
+    proptest::sample::select(vec![Durability::Async, Durability::Local, Durability::Site])
 }
 
 prop_compose! {
@@ -167,27 +193,40 @@ prop_compose! {
         down_after_ms in number(),
         max_loss in budget(),
         fenced in any::<bool>(),
+        (endpoint, tail_max_bytes, may_kill, durability, degrade) in
+            (any::<bool>(), number(), any::<bool>(), durability(), any::<bool>()),
         members in vec(member_spec(), 0..3),
     ) -> GroupSpec {
         GroupSpec {
             name,
-            kind: GroupKind::Redis,
+            kind: if endpoint { GroupKind::Endpoint } else { GroupKind::Redis },
             failover: if automatic { FailoverMode::Automatic } else { FailoverMode::Manual },
             down_after_ms,
             max_loss,
             fence: if fenced { FencePolicy::Witness } else { FencePolicy::None },
+            tail_max_bytes,
+            may_kill,
+            durability,
+            on_no_site: if degrade { OnNoSite::Degrade } else { OnNoSite::Refuse },
             members,
         }
     }
 }
 
 fn primary() -> impl Strategy<Value = Primary> {
-    (member_name(), epoch(), lineage(), wall()).prop_map(|(member, epoch, lineage, since)| Primary {
-        member,
-        epoch,
-        lineage,
-        since,
-    })
+    let nodes = (node(), node(), any::<bool>());
+    (member_name(), epoch(), lineage(), wall(), fence_quorum(), nodes).prop_map(
+        |(member, epoch, lineage, since, fence, (witness, holder, degraded))| Primary {
+            member,
+            epoch,
+            lineage,
+            since,
+            fence,
+            witness,
+            holder,
+            degraded,
+        },
+    )
 }
 
 fn pause() -> impl Strategy<Value = Pause> {
@@ -245,6 +284,19 @@ pub(crate) fn event() -> impl Strategy<Value = Event> {
                 previous
             }
         ),
+        (group_name(), epoch(), fence_quorum()).prop_map(|(group, epoch, fence)| Event::FenceChanged {
+            group,
+            epoch,
+            fence
+        }),
+        (group_name(), epoch(), node()).prop_map(|(group, epoch, node)| Event::WitnessAppointed {
+            group,
+            epoch,
+            node
+        }),
+        (group_name(), epoch(), node(), any::<bool>()).prop_map(|(group, epoch, node, degraded)| {
+            Event::HolderAppointed { group, epoch, node, degraded }
+        }),
         (group_name(), epoch(), outcome(), loss(), option::of(text())).prop_map(
             |(group, epoch, outcome, lost, failure)| Event::TransitionEnded {
                 group,
@@ -267,28 +319,61 @@ prop_compose! {
             (group_name(), option::of((member_name(), epoch())), member_name(), cause(), any::<bool>()),
         (requested_by, reason, evidence, proof) in
             (option::of(text()), option::of(text()), vec(evidence(), 0..3), option::of(proof())),
-        (expected, end, lost, detected_at, at) in
-            (option::of(text()), option::of(position()), loss(), wall(), wall()),
+        (expected, end, rescue, lost, detected_at, at) in
+            (option::of(text()), option::of(position()), node(), loss(), wall(), wall()),
     ) -> StartTransition {
         StartTransition {
-            group, from, to, cause, planned, requested_by, reason, evidence, proof, expected, end, lost, detected_at,
-            at,
+            group, from, to, cause, planned, requested_by, reason, evidence, proof, expected, end, rescue, lost,
+            detected_at, at,
         }
     }
 }
 
 fn confirm_fence() -> impl Strategy<Value = Command> {
-    let parts =
-        (group_name(), epoch(), proof(), option::of(position()), option::of(number()), wall(), wall());
-    parts.prop_map(|(group, epoch, proof, end, drained_us, closed_at, at)| Command::ConfirmFence {
+    let parts = (
+        group_name(),
+        epoch(),
+        proof(),
+        option::of(position()),
+        option::of(number()),
+        wall(),
+        node(),
+        wall(),
+    );
+    parts.prop_map(|(group, epoch, proof, end, drained_us, closed_at, rescue, at)| Command::ConfirmFence {
         group,
         epoch,
         proof,
         end,
         drained_us,
         closed_at,
+        rescue,
         at,
     })
+}
+
+/// The commands of the fence quorum, the witness and the rescue.
+fn safety_command() -> impl Strategy<Value = Command> {
+    prop_oneof![
+        (group_name(), epoch(), option::of(position()), number(), loss(), text(), wall()).prop_map(
+            |(group, epoch, end, fetched_bytes, lost, note, at)| Command::ConfirmRescue {
+                group,
+                epoch,
+                end,
+                fetched_bytes,
+                lost,
+                note,
+                at
+            }
+        ),
+        (group_name(), epoch(), fence_quorum(), wall())
+            .prop_map(|(group, epoch, fence, at)| Command::ChangeFence { group, epoch, fence, at }),
+        (group_name(), epoch(), node(), wall())
+            .prop_map(|(group, epoch, node, at)| Command::AppointWitness { group, epoch, node, at }),
+        (group_name(), epoch(), node(), any::<bool>(), wall()).prop_map(
+            |(group, epoch, node, degraded, at)| Command::AppointHolder { group, epoch, node, degraded, at }
+        ),
+    ]
 }
 
 pub(crate) fn command() -> impl Strategy<Value = Command> {
@@ -302,9 +387,17 @@ pub(crate) fn command() -> impl Strategy<Value = Command> {
         }),
         start_transition().prop_map(|start| Command::StartTransition(Box::new(start))),
         confirm_fence(),
-        (group_name(), epoch(), lineage(), wall()).prop_map(|(group, epoch, lineage, at)| {
-            Command::ConfirmPromotion { group, epoch, lineage, at }
-        }),
+        safety_command(),
+        (group_name(), epoch(), lineage(), fence_quorum(), node(), wall()).prop_map(
+            |(group, epoch, lineage, fence, witness, at)| Command::ConfirmPromotion {
+                group,
+                epoch,
+                lineage,
+                fence,
+                witness,
+                at
+            }
+        ),
         (group_name(), epoch(), wall()).prop_map(|(group, epoch, at)| Command::ConfirmOpen {
             group,
             epoch,
@@ -411,4 +504,18 @@ pub(crate) fn observation(now: Moment) -> impl Strategy<Value = Observation> {
     let reach = prop_oneof![status.clone().prop_map(Reach::Up), down.boxed()].boxed();
     (past(), reach, option::of((past(), status)), number())
         .prop_map(|(at, reach, last_up, rate_peak_bytes)| Observation { at, reach, last_up, rate_peak_bytes })
+}
+
+prop_compose! {
+    /// A report made at or before `now`.
+    pub(crate) fn witness_report(now: Moment)(
+        (at, heard_at, epoch) in ((0..=now.0).prop_map(Moment), (0..=now.0).prop_map(Moment), epoch()),
+        (attached, closed, copies, replid) in (any::<bool>(), any::<bool>(), number(), option::of(text())),
+        ended in option::of(proptest::sample::select(vec![LinkEnd::Eof, LinkEnd::Reset, LinkEnd::Unanswered])),
+        (a, b) in (number(), number()),
+    ) -> WitnessReport {
+        WitnessReport {
+            at, epoch, attached, ended, closed, replid, start_bytes: a.min(b), end_bytes: a.max(b), heard_at, copies,
+        }
+    }
 }
