@@ -57,13 +57,15 @@ pub fn may_witness(group: &Group, node: NodeId, view: &View, now: Moment) -> Res
         let_go || now >= at.after(view.times.lease_ttl + view.times.lease_margin)
     };
     let others = view.granted.iter().filter(|((name, other), _)| *name == group.spec.name && *other != node);
-    let mut attached = others.filter(|((_, other), _)| view.witnesses.contains_key(&(group.spec.name.clone(), *other)));
+    let mut attached =
+        others.filter(|((_, other), _)| view.witnesses.contains_key(&(group.spec.name.clone(), *other)));
     if attached.all(|((_, other), at)| closed(*other, *at)) { Ok(()) } else { Err(NoLease::NotWitness) }
 }
 
 /// From when no guard relies on a lease on the group's primary, whichever leader granted it.
 pub fn over_at(group: &Group, view: &View) -> Moment {
-    let granted = view.granted.iter().filter(|((name, _), _)| *name == group.spec.name).map(|(_, at)| *at).max();
+    let granted =
+        view.granted.iter().filter(|((name, _), _)| *name == group.spec.name).map(|(_, at)| *at).max();
     let last = granted.unwrap_or_default().max(view.leading_since);
     last.after(view.times.lease_ttl + view.times.lease_margin)
 }

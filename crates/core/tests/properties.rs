@@ -2,9 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use primacy_core::{
-    BlockReason, Cause, Command, Epoch, FailoverMode, FencePolicy, Group, GroupKind, GroupName, GroupSpec,
-    Lineage, Loss, LossBudget, MemberName, MemberSpec, NodeId, Phase, Position, Proof, Rejected, SiteName,
-    StartTransition, State, Term, WallTime,
+    BlockReason, Cause, Command, Durability, Epoch, FailoverMode, FencePolicy, FenceQuorum, Group, GroupKind,
+    GroupName, GroupSpec, Lineage, Loss, LossBudget, MemberName, MemberSpec, NodeId, OnNoSite, Phase,
+    Position, Probe, Proof, Rejected, SiteName, StartTransition, State, Term, WallTime,
 };
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -25,6 +25,7 @@ fn spec(i: usize, priorities: [u32; 3]) -> GroupSpec {
         site: SiteName::new(format!("s{m}")).unwrap(),
         address: format!("10.0.{}.{}:6379", i % 2, m + 1).parse().unwrap(),
         priority: priorities[m],
+        probe: Probe::Native,
     });
     GroupSpec {
         name: group(i),
@@ -33,6 +34,10 @@ fn spec(i: usize, priorities: [u32; 3]) -> GroupSpec {
         down_after_ms: 1_000,
         max_loss: LossBudget::Bytes(1 << 20),
         fence: FencePolicy::Witness,
+        tail_max_bytes: 64 << 20,
+        may_kill: false,
+        durability: Durability::Local,
+        on_no_site: OnNoSite::Refuse,
         members: members.collect(),
     }
 }
@@ -48,7 +53,7 @@ struct Draw {
 }
 
 fn draws() -> impl Strategy<Value = Vec<Draw>> {
-    let draw = (0..13_u8, 0..2_usize, 0..3_usize, 0..4_u64, any::<bool>())
+    let draw = (0..18_u8, 0..2_usize, 0..3_usize, 0..4_u64, any::<bool>())
         .prop_map(|(kind, group, member, back, flag)| Draw { kind, group, member, back, flag });
     prop::collection::vec(draw, 1..120)
 }
@@ -83,6 +88,7 @@ fn command(d: &Draw, state: &State, index: u64) -> Command {
             proof: (!d.flag).then_some(Proof::Vacant),
             expected: None,
             end: None,
+            rescue: (d.member == 2).then_some(NodeId(2)),
             lost: Loss::Unknown,
             detected_at: at,
             at,
@@ -90,11 +96,29 @@ fn command(d: &Draw, state: &State, index: u64) -> Command {
         5 => {
             let proof = Proof::Acknowledged { code: "NOREPLICAS".into() };
             let drained_us = d.flag.then_some(5);
-            Command::ConfirmFence { group, epoch, proof, end: Some(position), drained_us, closed_at: at, at }
+            let rescue = (d.member == 1).then_some(NodeId(1));
+            Command::ConfirmFence {
+                group,
+                epoch,
+                proof,
+                end: Some(position),
+                drained_us,
+                closed_at: at,
+                rescue,
+                at,
+            }
         }
         6 => {
             let lineage = Lineage { run_id: format!("run{index}"), start: position, previous: None };
-            Command::ConfirmPromotion { group, epoch, lineage, at }
+            let fence = FenceQuorum::at_first([name(d.member + 1)].into(), d.flag);
+            Command::ConfirmPromotion {
+                group,
+                epoch,
+                lineage,
+                fence,
+                witness: d.flag.then_some(NodeId(1)),
+                at,
+            }
         }
         7 => Command::ConfirmOpen { group, epoch, at },
         8 => Command::Settle { group, epoch, note: String::new(), at },
@@ -102,6 +126,21 @@ fn command(d: &Draw, state: &State, index: u64) -> Command {
         10 => Command::ConfirmRollBack { group, epoch, at },
         11 if d.flag => Command::Pause { group, by: "ops".into(), reason: None, at },
         11 => Command::Resume { group, by: "ops".into(), at },
+        13 => Command::ConfirmRescue {
+            group,
+            epoch,
+            end: Some(position),
+            fetched_bytes: 7,
+            lost: Loss::Exact(0),
+            note: String::new(),
+            at,
+        },
+        14 => {
+            let fence = FenceQuorum { min_replicas: d.back, replicas: [to].into() };
+            Command::ChangeFence { group, epoch, fence, at }
+        }
+        15 => Command::AppointWitness { group, epoch, node: d.flag.then_some(NodeId(d.back)), at },
+        16 => Command::AppointHolder { group, epoch, node: None, degraded: d.flag, at },
         _ if d.flag => Command::Unblock { group, at },
         _ => Command::Block { group, epoch, reason: BlockReason::ManualFailover { member: to }, at },
     }
@@ -175,9 +214,25 @@ proptest! {
     }
 
     #[test]
+    fn who_guards_stays_as_it_is_from_intent_to_promotion(draws in draws()) {
+        run(&draws, |before, command, _, after| {
+            for (name, group) in &after.groups {
+                let closing = |g: &Group| g.transition.as_ref().is_some_and(|t| {
+                    t.phase.closes_the_door() && Some(t.epoch) != g.primary.as_ref().map(|p| p.epoch)
+                });
+                let Some(was) = before.groups.get(name).filter(|g| closing(g)) else { continue };
+                if !matches!(command, Command::ConfirmPromotion { .. }) {
+                    assert_eq!(was.primary, group.primary, "{command:?}");
+                }
+            }
+        });
+    }
+
+    #[test]
     fn a_stale_epoch_is_rejected(draws in draws()) {
         run(&draws, |before, command, result, _| {
             let (Command::ConfirmFence { group, epoch, .. }
+                | Command::ConfirmRescue { group, epoch, .. }
                 | Command::ConfirmPromotion { group, epoch, .. }
                 | Command::ConfirmOpen { group, epoch, .. }
                 | Command::Settle { group, epoch, .. }

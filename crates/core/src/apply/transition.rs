@@ -5,8 +5,8 @@
 
 use super::{Rejected, State};
 use crate::{
-    Epoch, Event, FenceQuorum, Group, GroupName, Lineage, Loss, NodeId, Phase, PhaseRecord, Position, Primary, Proof, Revision,
-    StartTransition, Transition, TransitionOutcome, WallTime,
+    Epoch, Event, FenceQuorum, Group, GroupName, Lineage, Loss, NodeId, Phase, PhaseRecord, Position,
+    Primary, Proof, Revision, StartTransition, Transition, TransitionOutcome, WallTime,
 };
 
 /// What ended the fence phase.
@@ -297,9 +297,7 @@ pub(super) fn confirm_roll_back(
 ) -> Result<Vec<Event>, Rejected> {
     let (group, mut transition) = take(state, revision, name, epoch, Phase::RollBack)?;
     transition.opened_at = Some(at);
-    if transition.planned {
-        transition.lost = Loss::Exact(0);
-    }
+    transition.lost = Loss::Exact(0);
     let passed = record(&mut transition, "the old primary stays".to_owned(), at);
     let failure = transition.failure.clone();
     Ok(vec![passed, finish(group, transition, TransitionOutcome::RolledBack, failure)])

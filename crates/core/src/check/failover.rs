@@ -29,7 +29,10 @@ pub fn failover(
     let chosen = choose(&mut list, group, primary, request, view, now);
     let ended = verdict.since.unwrap_or(now);
     let lost = match &chosen {
-        Some(Chosen { candidate: c, certain: true }) => detect::estimate(group, view, c.reach_bytes, ended),
+        Some(Chosen { candidate: c, certain: true }) => {
+            let silent = verdict.health == Health::Silent;
+            detect::loss(group, view, c, silent, ended, now)
+        }
         Some(_) | None => Loss::Unknown,
     };
     if chosen.is_some() {

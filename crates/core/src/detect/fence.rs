@@ -9,7 +9,8 @@
 use super::CURRENT_WITHIN;
 use crate::view::View;
 use crate::{
-    ActionKey, Evidence, FencePolicy, Finding, Group, MemberName, MemberSpec, Moment, Primary, Proof, Transition, lease,
+    ActionKey, Evidence, FencePolicy, Finding, Group, MemberName, MemberSpec, Moment, Primary, Proof,
+    Transition, lease,
 };
 use std::collections::BTreeSet;
 
@@ -18,7 +19,8 @@ pub fn can_be_waited_out(group: &Group, view: &View, now: Moment) -> bool {
     let Some(primary) = guarded(group) else { return false };
     let answering = in_quorum(group, primary).filter(|m| answers(group, &m.name, view, now)).count() as u64;
     let witness = u64::from(witnessed(group, view));
-    all(group, primary, view).saturating_sub(answering + witness) < primary.fence.min_replicas && in_force(group, view)
+    all(group, primary, view).saturating_sub(answering + witness) < primary.fence.min_replicas
+        && in_force(group, view)
 }
 
 /// The members of the fence quorum that answer and were not taken away yet.
@@ -29,9 +31,10 @@ pub fn to_take_away<'a>(
     now: Moment,
 ) -> impl Iterator<Item = &'a MemberSpec> + 'a {
     let primary = guarded(group);
-    let members = group.spec.members.iter().filter(move |m| {
-        primary.is_some_and(|p| p.fence.replicas.contains(&m.name) && p.member != m.name)
-    });
+    let members =
+        group.spec.members.iter().filter(move |m| {
+            primary.is_some_and(|p| p.fence.replicas.contains(&m.name) && p.member != m.name)
+        });
     members.filter(move |m| answers(group, &m.name, view, now) && taken_away(t, &m.name, view).is_none())
 }
 

@@ -18,7 +18,8 @@ const TURN: Duration = Duration::from_millis(10);
 pub fn residue(group: &Group, view: &View) -> Loss {
     let Some(primary) = &group.primary else { return Loss::Exact(0) };
     let Some((_, last)) = view.last_of_primary(group) else { return Loss::Unknown };
-    let rate = view.of(&group.spec.name, &primary.member).map(|(_, _, o)| o.rate_peak_bytes).max().unwrap_or(0);
+    let rate =
+        view.of(&group.spec.name, &primary.member).map(|(_, _, o)| o.rate_peak_bytes).max().unwrap_or(0);
     Loss::AtMost(turn(rate.saturating_mul(2), last.clients))
 }
 
@@ -27,7 +28,7 @@ fn turn(rate: u64, clients: u64) -> u64 {
 }
 
 /// The estimate for a candidate that reaches to `reach_bytes`; the primary ended at `end`, or is taken as of now.
-pub fn estimate(group: &Group, view: &View, reach_bytes: u64, end: Moment) -> Loss {
+pub(super) fn estimate(group: &Group, view: &View, reach_bytes: u64, end: Moment) -> Loss {
     let Some(primary) = &group.primary else { return Loss::Exact(0) };
     let name = &group.spec.name;
     let Some((at, last)) = view.last_of_primary(group) else { return Loss::Unknown };

@@ -9,11 +9,13 @@ mod candidate;
 mod death;
 mod fence;
 mod loss;
+mod rescue;
 mod silence;
 
 pub use candidate::{Candidate, candidates, why_not};
 pub use fence::{can_be_waited_out, expired, expires_at, strangers, to_take_away};
-pub use loss::{estimate, residue};
+pub use loss::residue;
+pub use rescue::{Tail, expected as loss, tail};
 
 use crate::view::{MemberStatus, Reach, View};
 use crate::{Evidence, Finding, Group, MemberName, Moment, Primary};

@@ -1,8 +1,8 @@
 //! What came of an action, as the command that says so. The epoch in it makes a late one harmless.
 
 use crate::{
-    Action, ActionKind, Cause, Command, FencePolicy, FenceQuorum, Group, Loss, MemberName, Outcome, Phase, Position, Proof,
-    State, Transition, WallTime,
+    Action, ActionKind, Cause, Command, FencePolicy, FenceQuorum, Group, Loss, MemberName, Outcome, Phase,
+    Position, Proof, State, Transition, WallTime,
 };
 
 /// The command that an outcome turns into; none where the next observation says it anyway.
@@ -29,16 +29,31 @@ pub fn conclude(
                 let failure = format!("{} did not catch up with the old primary in time", transition.to);
                 return Some(Command::RollBack { group, epoch, failure, at });
             }
-            if transition.cause == Cause::Silence && drained_us.is_none() {
+            let drained = matches!(&action.kind, ActionKind::Fence { drain: Some(_), .. });
+            if transition.cause == Cause::Silence && !drained {
                 // It is alive, and what it accepted meanwhile is in nobody's hands but its own.
                 let from = transition.from.as_ref().map_or("the primary", |m| m.as_str());
-                return Some(Command::RollBack { group, epoch, failure: format!("{from} answers again"), at });
+                return Some(Command::RollBack {
+                    group,
+                    epoch,
+                    failure: format!("{from} answers again"),
+                    at,
+                });
             }
             let proof = Proof::Acknowledged { code: code.clone() };
             let lineage = &group_state.primary.as_ref()?.lineage;
             let ours = end.replid == lineage.start.replid || lineage.previous.as_ref() == Some(&end.replid);
             let (end, drained_us) = (ours.then(|| end.clone()), *drained_us);
-            Some(Command::ConfirmFence { group, epoch, proof, end, drained_us, closed_at: started, rescue: None, at })
+            Some(Command::ConfirmFence {
+                group,
+                epoch,
+                proof,
+                end,
+                drained_us,
+                closed_at: started,
+                rescue: None,
+                at,
+            })
         }
         (Outcome::Rescued { end, fetched_bytes, complete }, Phase::Rescue) => {
             Some(rescued(transition, action, end, *fetched_bytes, *complete, at))
@@ -71,24 +86,41 @@ pub fn conclude(
 }
 
 /// The fence of a primary was changed and read back: what it refuses leaves the quorum, a higher number is committed.
-fn fence_set(group: &Group, action: &Action, in_force: u64, refused: &[MemberName], at: WallTime) -> Option<Command> {
+fn fence_set(
+    group: &Group,
+    action: &Action,
+    in_force: u64,
+    refused: &[MemberName],
+    at: WallTime,
+) -> Option<Command> {
     let primary = group.primary.as_ref().filter(|p| p.epoch == action.epoch)?;
     let mut fence = primary.fence.clone();
     fence.replicas.retain(|m| !refused.contains(m));
     // A smaller quorum may need a lower number, which is committed before it is set.
     let ceiling = FenceQuorum::wanted(fence.replicas.len(), primary.witness.is_some());
-    fence.min_replicas = if refused.is_empty() { in_force.max(fence.min_replicas) } else { fence.min_replicas.min(ceiling) };
+    fence.min_replicas =
+        if refused.is_empty() { in_force.max(fence.min_replicas) } else { fence.min_replicas.min(ceiling) };
     let (group, epoch) = (action.group.clone(), action.epoch);
     (fence != primary.fence).then_some(Command::ChangeFence { group, epoch, fence, at })
 }
 
-fn rescued(t: &Transition, action: &Action, end: &Position, fetched_bytes: u64, complete: bool, at: WallTime) -> Command {
+fn rescued(
+    t: &Transition,
+    action: &Action,
+    end: &Position,
+    fetched_bytes: u64,
+    complete: bool,
+    at: WallTime,
+) -> Command {
     let residue = match &action.kind {
         ActionKind::Rescue { residue, .. } => *residue,
         _ => Loss::Unknown,
     };
     let (lost, note) = if complete {
-        (residue, format!("{} has read the tail to its end at {}: {fetched_bytes} bytes", t.to, end.offset_bytes))
+        (
+            residue,
+            format!("{} has read the tail to its end at {}: {fetched_bytes} bytes", t.to, end.offset_bytes),
+        )
     } else {
         (t.lost, format!("{} has read what was left of the tail: {fetched_bytes} bytes", t.to))
     };

@@ -2,13 +2,15 @@
 
 use super::{Context, Step, StepKind};
 use crate::detect::{self, Candidate, Health, Verdict};
-use crate::view::LinkEnd;
 use crate::{
-    BlockReason, Cause, Command, FailoverMode, FencePolicy, Loss, MemberName, Moment, NodeId, Position, Primary,
-    Proof, StartTransition, WallTime,
+    BlockReason, Cause, Command, FailoverMode, FencePolicy, Loss, Moment, Position, Primary, Proof,
+    StartTransition, TransitionOutcome, WallTime,
 };
+use std::time::Duration;
 
 const RULE: &str = "fail_over";
+/// After a failover for silence was rolled back, because the primary answered after all, the next waits so long.
+const HOLD_OFF: Duration = Duration::from_secs(5);
 
 pub(super) fn steps(c: &Context<'_>) -> Vec<Step> {
     let Some(primary) = &c.group.primary else { return vec![] };
@@ -20,6 +22,14 @@ pub(super) fn steps(c: &Context<'_>) -> Vec<Step> {
         Decision::Wait => None,
     };
     step.map(|command| Step { rule: RULE, kind: StepKind::Propose(command) }).into_iter().collect()
+}
+
+fn just_rolled_back(c: &Context<'_>) -> bool {
+    let last = c.group.history.back();
+    let rolled_back =
+        last.is_some_and(|t| t.cause == Cause::Silence && t.outcome == Some(TransitionOutcome::RolledBack));
+    let ended = c.view.phase_since.get(&c.group.spec.name);
+    rolled_back && ended.is_some_and(|at| c.now.since(*at) < HOLD_OFF)
 }
 
 enum Decision {
@@ -37,6 +47,7 @@ fn decide(c: &Context<'_>, primary: &Primary, verdict: &Verdict) -> Decision {
         (Health::Suspected | Health::Unseen, _) => return Decision::Wait,
         (Health::Dead, _) => (Cause::Death, Some(Proof::Detached { evidence: verdict.evidence.clone() })),
         (Health::Silent, FencePolicy::None) => (Cause::Silence, Some(Proof::Waived)),
+        (Health::Silent, _) if just_rolled_back(c) => return Decision::Wait,
         (Health::Silent, FencePolicy::Witness) if detect::can_be_waited_out(c.group, c.view, c.now) => {
             (Cause::Silence, None)
         }
@@ -55,45 +66,13 @@ fn decide(c: &Context<'_>, primary: &Primary, verdict: &Verdict) -> Decision {
     let Some(best) = candidates.first() else {
         return Decision::Block(BlockReason::NoCandidate { detail: nobody(c) });
     };
-    let lost = detect::estimate(c.group, c.view, best.reach_bytes, closes_at(c, cause, ended));
+    let lost = detect::loss(c.group, c.view, best, cause == Cause::Silence, ended, c.now);
     let budget = c.group.spec.max_loss;
     if !budget.allows(lost) {
         return Decision::Block(BlockReason::LossOverBudget { loss: lost, budget });
     }
     let asked = Asked { cause, planned: false, requested_by: None, reason: None };
     Decision::Start(Box::new(start(c, primary, best, verdict, proof, lost, asked)))
-}
-
-/// Until when the old primary may have accepted writes: one that is only silent goes on until it notices that it is alone,
-/// but where its own witness is heard, and has heard nothing from it, it stopped with its last byte.
-fn closes_at(c: &Context<'_>, cause: Cause, ended: Moment) -> Moment {
-    if cause != Cause::Silence {
-        return ended;
-    }
-    let alone = c.now.after(c.view.times.passive_bound);
-    let beside = c.view.witness(c.group).filter(|(_, r)| c.now.since(r.at) <= detect::CURRENT_WITHIN);
-    beside.map_or(alone, |(_, r)| r.heard_at.max(ended))
-}
-
-/// The node whose tail a candidate must read before it is promoted; none where it has all of it already, or there is none
-/// that would join what it has.
-pub(super) fn rescue_from(c: &Context<'_>, to: &MemberName) -> Option<NodeId> {
-    let primary = c.group.primary.as_ref()?;
-    let (node, report) = c.view.witness(c.group)?;
-    let heard = c.view.heard.get(&node).is_some_and(|at| c.now.since(*at) <= detect::CURRENT_WITHIN);
-    if !heard || report.replid.as_ref() != Some(&primary.lineage.start.replid) {
-        return None;
-    }
-    let (at, status) = c.view.freshest(&c.group.spec.name, to)?;
-    let reach = status.reach_bytes();
-    if reach < report.start_bytes {
-        return None;
-    }
-    let has_all = report.ended == Some(LinkEnd::Eof)
-        && status.replid == primary.lineage.start.replid
-        && reach >= report.end_bytes
-        && at >= report.heard_at;
-    (!has_all).then_some(node)
 }
 
 /// What a start says besides the facts.
@@ -118,7 +97,8 @@ pub(crate) fn start(
         .view
         .last_of_primary(c.group)
         .map(|(_, s)| Position { replid: s.replid.clone(), offset_bytes: s.offset_bytes });
-    let rescue = proof.as_ref().and_then(|_| rescue_from(c, &best.member.name));
+    let rescue =
+        proof.as_ref().and_then(|_| detect::tail(c.group, c.view, &best.member.name, c.now).holder());
     StartTransition {
         group: c.group.spec.name.clone(),
         from: Some((primary.member.clone(), primary.epoch)),

@@ -7,7 +7,10 @@
 use super::{Context, Step, StepKind};
 use crate::detect::{self, CURRENT_WITHIN, Health};
 use crate::view::{MemberStatus, SHUT_MIN_REPLICAS};
-use crate::{ActionKind, Command, FencePolicy, FenceQuorum, Group, MemberName, MemberSpec, NodeId, Primary, SiteName};
+use crate::{
+    ActionKey, ActionKind, Command, FencePolicy, FenceQuorum, Group, MemberName, MemberSpec, NodeId, Primary,
+    SiteName,
+};
 use std::time::Duration;
 
 const RULE: &str = "guard";
@@ -15,11 +18,13 @@ const RULE: &str = "guard";
 const EXCLUDE_AFTER: Duration = Duration::from_secs(10);
 /// One that was admitted by commit and is not attached yet is admitted again.
 const ADMIT_AGAIN_AFTER: Duration = Duration::from_millis(300);
+const ADMIT_EVERY: Duration = Duration::from_secs(3);
 /// A witness whose node says nothing for so long is replaced, if there is another at its site.
 const WITNESS_AWAY: Duration = Duration::from_secs(2);
 
 pub(super) fn steps(c: &Context<'_>) -> Vec<Step> {
-    let Some(primary) = c.group.primary.as_ref().filter(|_| c.group.spec.fence == FencePolicy::Witness) else {
+    let Some(primary) = c.group.primary.as_ref().filter(|_| c.group.spec.fence == FencePolicy::Witness)
+    else {
         return vec![];
     };
     let Some(member) = c.group.spec.member(&primary.member) else { return vec![] };
@@ -40,7 +45,8 @@ pub(super) fn steps(c: &Context<'_>) -> Vec<Step> {
 
 /// Whether the primary admits the member as a replica.
 pub(super) fn admitted(group: &Group, member: &MemberName) -> bool {
-    let quorum = group.primary.as_ref().filter(|_| group.spec.fence == FencePolicy::Witness).map(|p| &p.fence);
+    let quorum =
+        group.primary.as_ref().filter(|_| group.spec.fence == FencePolicy::Witness).map(|p| &p.fence);
     quorum.is_none_or(|q| q.replicas.contains(member))
 }
 
@@ -78,7 +84,8 @@ fn quorum(c: &Context<'_>, primary: &Primary, member: &MemberSpec, status: &Memb
     // One that is no member any more cannot be counted by us, and is a stranger if it comes back.
     let gone: Vec<MemberName> =
         fence.replicas.iter().filter(|name| c.group.spec.member(name).is_none()).cloned().collect();
-    let away = others().filter(|m| fence.replicas.contains(&m.name)).filter(|m| away_too_long(c, m, status, fence));
+    let away =
+        others().filter(|m| fence.replicas.contains(&m.name)).filter(|m| away_too_long(c, m, status, fence));
     let refuse: Vec<MemberName> = gone.into_iter().chain(away.map(|m| m.name.clone())).collect();
     let admit = |without: &[MemberName]| {
         fence.replicas.iter().filter(|m| !without.contains(m)).cloned().collect::<Vec<_>>()
@@ -98,9 +105,18 @@ fn quorum(c: &Context<'_>, primary: &Primary, member: &MemberSpec, status: &Memb
         return set(wanted, vec![]);
     }
     let readmit = others().any(|m| {
-        fence.replicas.contains(&m.name) && answers(c, m) && missing_for(c, m).is_some_and(|d| d >= ADMIT_AGAIN_AFTER)
+        fence.replicas.contains(&m.name)
+            && answers(c, m)
+            && missing_for(c, m).is_some_and(|d| d >= ADMIT_AGAIN_AFTER)
     });
-    if status.min_replicas != fence.min_replicas || readmit {
+    let key = ActionKey {
+        group: c.group.spec.name.clone(),
+        epoch: primary.epoch,
+        member: primary.member.clone(),
+        word: "set_fence",
+    };
+    let lately = c.view.done.get(&key).is_some_and(|at| c.now.since(*at) < ADMIT_EVERY);
+    if status.min_replicas != fence.min_replicas || (readmit && !lately) {
         return set(fence.min_replicas, vec![]);
     }
     vec![]
@@ -108,8 +124,10 @@ fn quorum(c: &Context<'_>, primary: &Primary, member: &MemberSpec, status: &Memb
 
 /// How many of those that may keep it open are attached: members by its own list, and the witness.
 fn attached(c: &Context<'_>, status: &MemberStatus) -> u64 {
-    let members = c.group.spec.members.iter().filter(|m| admitted(c.group, &m.name) && status.counts(&m.address));
-    let witness = c.view.witness(c.group).is_some_and(|(_, r)| r.attached && c.now.since(r.at) <= CURRENT_WITHIN);
+    let members =
+        c.group.spec.members.iter().filter(|m| admitted(c.group, &m.name) && status.counts(&m.address));
+    let witness =
+        c.view.witness(c.group).is_some_and(|(_, r)| r.attached && c.now.since(r.at) <= CURRENT_WITHIN);
     members.count() as u64 + u64::from(witness)
 }
 

@@ -5,7 +5,8 @@ use super::{Context, Step, StepKind, guard};
 use crate::detect::{self, Health, Verdict};
 use crate::view::MemberRole;
 use crate::{
-    ActionKey, ActionKind, Cause, Command, FencePolicy, MemberName, MemberSpec, Moment, Phase, Proof, Transition,
+    ActionKey, ActionKind, Cause, Command, FencePolicy, MemberName, MemberSpec, Moment, Phase, Proof,
+    Transition,
 };
 use std::time::Duration;
 
@@ -52,9 +53,7 @@ fn fence(c: &Context<'_>, t: &Transition) -> Vec<Step> {
             let silent = c.now.since(verdict.since.unwrap_or(c.now));
             return confirm_fence(c, t, RULE, Proof::Waived, silent);
         }
-        Health::Silent | Health::Suspected if !t.planned && t.cause == Cause::Silence => {
-            return wait_out(c, t, from, &verdict);
-        }
+        Health::Silent | Health::Suspected if waits_out(c, t, from) => return wait_out(c, t, from, &verdict),
         Health::Up if !t.planned && t.cause == Cause::Silence => {
             return give_up(c, t, RULE, format!("{} answers again", from.name));
         }
@@ -69,8 +68,13 @@ fn fence(c: &Context<'_>, t: &Transition) -> Vec<Step> {
         return give_up(c, t, RULE, why);
     }
     let to = c.group.spec.member(&t.to);
-    let drain =
-        to.filter(|_| t.planned || verdict.health == Health::Up).map(|m| (m.name.clone(), m.address.clone()));
+    let answers = c
+        .view
+        .freshest(&t.group, &from.name)
+        .is_some_and(|(at, _)| c.now.since(at) <= detect::CURRENT_WITHIN);
+    let drain = to
+        .filter(|_| t.planned || (answers && !matches!(verdict.health, Health::Restarted | Health::Demoted)))
+        .map(|m| (m.name.clone(), m.address.clone()));
     let kind = ActionKind::Fence { drain, within: FENCE_WITHIN };
     c.perform(RULE, t.epoch, from, kind).into_iter().collect()
 }
@@ -89,10 +93,17 @@ fn confirm_fence(
         end: None,
         drained_us: None,
         closed_at: c.wall.before(closed),
-        rescue: super::fail_over::rescue_from(c, &t.to),
+        rescue: detect::tail(c.group, c.view, &t.to, c.now).holder(),
         at: c.wall,
     };
     Context::propose(rule, command)
+}
+
+/// Whether the old primary must be waited out: nobody has an answer of it.
+fn waits_out(c: &Context<'_>, t: &Transition, from: &MemberSpec) -> bool {
+    let answer = c.view.freshest(&t.group, &from.name);
+    let answers = answer.is_some_and(|(at, _)| c.now.since(at) <= detect::CURRENT_WITHIN);
+    !t.planned && !answers && c.group.spec.fence == FencePolicy::Witness
 }
 
 /// The old primary is silent. Whoever keeps it open is taken away, and then it is given the time to notice. All the
@@ -120,7 +131,8 @@ fn kill(c: &Context<'_>, t: &Transition, from: &MemberSpec) -> Option<Step> {
 /// The candidate reads what the witness kept, within a bound.
 fn rescue(c: &Context<'_>, t: &Transition) -> Vec<Step> {
     const RULE: &str = "rescue";
-    let (Some(to), Some(holder), Some(primary)) = (c.group.spec.member(&t.to), t.rescue, &c.group.primary) else {
+    let (Some(to), Some(holder), Some(primary)) = (c.group.spec.member(&t.to), t.rescue, &c.group.primary)
+    else {
         return give_up(c, t, RULE, format!("{} is no longer a member", t.to));
     };
     if detect::verdict(c.group, &to.name, c.view, c.now).health == Health::Dead {
@@ -164,9 +176,8 @@ fn promote(c: &Context<'_>, t: &Transition) -> Vec<Step> {
         fresh.is_some_and(|(at, _)| c.now.since(at) <= detect::CURRENT_WITHIN)
     };
     let others: Vec<&MemberSpec> = c.group.spec.members.iter().filter(|m| m.name != to.name).collect();
-    let names = |answering: bool| {
-        others.iter().filter(|m| answers(m) == answering).map(|m| m.name.clone()).collect()
-    };
+    let names =
+        |answering: bool| others.iter().filter(|m| answers(m) == answering).map(|m| m.name.clone()).collect();
     let kind = ActionKind::Promote {
         expected: t.expected.clone(),
         admit: names(true),
@@ -277,8 +288,11 @@ fn old_primary<'a>(c: &Context<'a>, t: &Transition) -> Option<&'a MemberSpec> {
 fn attached(c: &Context<'_>, m: &MemberSpec) -> bool {
     let Some(primary) = &c.group.primary else { return false };
     // A link that says it is up after a full copy carries nothing yet: the primary's own list tells.
-    let counted = c.view.freshest(&c.group.spec.name, &primary.member).is_some_and(|(_, s)| s.counts(&m.address));
-    let Some((at, status)) = c.view.freshest(&c.group.spec.name, &m.name).filter(|_| counted) else { return false };
+    let counted =
+        c.view.freshest(&c.group.spec.name, &primary.member).is_some_and(|(_, s)| s.counts(&m.address));
+    let Some((at, status)) = c.view.freshest(&c.group.spec.name, &m.name).filter(|_| counted) else {
+        return false;
+    };
     let link_up = matches!(&status.role, MemberRole::Replica { link_up: true, .. });
     c.now.since(at) <= detect::CURRENT_WITHIN && link_up && status.replid == primary.lineage.start.replid
 }

@@ -1,8 +1,8 @@
 //! What the leader proposes. A command is imperative and idempotent; `apply` accepts or rejects it by the log alone.
 
 use super::{
-    BlockReason, Cause, Epoch, Evidence, FenceQuorum, GroupName, GroupSpec, Lineage, Loss, MemberName, NodeId, Position,
-    Proof, Term, WallTime,
+    BlockReason, Cause, Epoch, Evidence, FenceQuorum, GroupName, GroupSpec, Lineage, Loss, MemberName,
+    NodeId, Position, Proof, Term, WallTime,
 };
 
 /// The intent of a transition.

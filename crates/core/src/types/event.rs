@@ -1,8 +1,8 @@
 //! What came of a command, in the past tense. Watchers read these; they are the same on every node.
 
 use super::{
-    Address, BlockReason, Cause, Epoch, FenceQuorum, GroupName, Loss, MemberName, NodeId, Phase, Revision, SiteName, Term,
-    TransitionOutcome, WallTime,
+    Address, BlockReason, Cause, Epoch, FenceQuorum, GroupName, Loss, MemberName, NodeId, Phase, Revision,
+    SiteName, Term, TransitionOutcome, WallTime,
 };
 
 /// Something that happened.

@@ -1,8 +1,8 @@
 //! A group: what the operator asked for, who is primary, and what is under way.
 
 use super::{
-    Address, Epoch, FenceQuorum, GroupName, Lineage, Loss, LossBudget, MemberName, NodeId, Revision, SiteName, Transition,
-    WallTime,
+    Address, Epoch, FenceQuorum, GroupName, Lineage, Loss, LossBudget, MemberName, NodeId, Revision,
+    SiteName, Transition, WallTime,
 };
 use std::collections::VecDeque;
 use std::fmt;

@@ -19,8 +19,8 @@ pub use command::{Command, StartTransition};
 pub use event::{Event, EventBatch};
 pub use fence::FenceQuorum;
 pub use group::{
-    BlockReason, Blocked, Durability, FailoverMode, FencePolicy, Group, GroupKind, GroupSpec, GroupState, MemberSpec,
-    OnNoSite, Pause, Primary, Probe,
+    BlockReason, Blocked, Durability, FailoverMode, FencePolicy, Group, GroupKind, GroupSpec, GroupState,
+    MemberSpec, OnNoSite, Pause, Primary, Probe,
 };
 pub use lineage::{Lineage, Position};
 pub use loss::{Loss, LossBudget, LossBudgetError};

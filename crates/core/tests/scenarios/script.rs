@@ -5,8 +5,8 @@ use crate::world::{World, group};
 use primacy_core::check::{self, Checked, Request};
 use primacy_core::view::View;
 use primacy_core::{
-    Cause, Command, FailoverMode, FencePolicy, GroupKind, GroupSpec, GroupState, LossBudget, MemberName,
-    MemberSpec, NodeId, SiteName, detect,
+    Cause, Command, Durability, FailoverMode, FencePolicy, GroupKind, GroupSpec, GroupState, LossBudget,
+    MemberName, MemberSpec, NodeId, OnNoSite, Probe, SiteName, detect,
 };
 use std::time::Duration;
 
@@ -26,6 +26,9 @@ pub fn execute(world: &mut World, line: &str) -> Vec<String> {
         "unstick" => server(world, args[0], |s| s.stuck = false),
         "firewall" => server(world, args[0], |s| s.resets = true),
         "restart" => restart(world, args),
+        "weaken" => server(world, args[0], |s| s.min_replicas = number(args[1])),
+        "isolate" => world.isolated = Some(SiteName::new(args[0]).unwrap()),
+        "rejoin" => world.isolated = None,
         "standalone" => server(world, args[0], |s| (s.source, s.min_replicas) = (None, 0)),
         "demote" => server(world, args[0], |s| s.source = Some(("10.9.9.9".to_owned(), 1))),
         "keys" => server(world, args[0], |s| s.keys = args[1].parse().unwrap()),
@@ -70,11 +73,16 @@ fn configure(world: &mut World, args: &[&str]) {
         down_after_ms: 1_000,
         max_loss: LossBudget::Bytes(1 << 20),
         fence: FencePolicy::Witness,
+        tail_max_bytes: 64 << 20,
+        may_kill: false,
+        durability: Durability::Local,
+        on_no_site: OnNoSite::Refuse,
         members: vec![],
     };
     for (i, arg) in args.iter().enumerate() {
         match arg.split_once('=') {
             Some(("failover", "manual")) => spec.failover = FailoverMode::Manual,
+            Some(("may_kill", "true")) => spec.may_kill = true,
             Some(("fence", "none")) => spec.fence = FencePolicy::None,
             Some(("max_loss", value)) => spec.max_loss = value.replace('_', " ").parse().unwrap(),
             Some(other) => panic!("{other:?}"),
@@ -89,6 +97,7 @@ fn configure(world: &mut World, args: &[&str]) {
                     site: SiteName::new(site).unwrap(),
                     address,
                     priority: priority.parse().unwrap(),
+                    probe: Probe::Native,
                 });
             }
         }
@@ -124,13 +133,14 @@ fn restart(world: &mut World, args: &[&str]) {
 }
 
 fn write(world: &mut World, name: &str, bytes: u64) {
+    let accepts = world.accepts_writes(name);
     let server = world.servers.get_mut(name).unwrap();
-    let accepted = server.accepts_writes();
+    let accepted = accepts;
     if accepted {
         server.offset += bytes;
         server.keys += 1;
     }
-    let writers = world.servers.values().filter(|s| s.accepts_writes()).count();
+    let writers = world.servers.keys().filter(|s| world.accepts_writes(s)).count();
     let verdict = if accepted { "accepted" } else { "refused" };
     world.say(format!("    {name}: {verdict}; {writers} accept writes"));
     world.replicate();
@@ -201,7 +211,7 @@ fn status(world: &mut World) {
             Some((host, _)) => format!("replica of {host}"),
         };
         let role = if s.answers() { role } else { "-".to_owned() };
-        let door = if s.accepts_writes() { "open" } else { "shut" };
+        let door = if world.accepts_writes(m.name.as_str()) { "open" } else { "shut" };
         lines.push(format!(
             "    {}: {}, {role}, {door}, {} bytes of {}",
             m.name,

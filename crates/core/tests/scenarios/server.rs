@@ -2,6 +2,7 @@
 
 use primacy_core::Address;
 use primacy_core::view::{AttachedReplica, MemberRole, MemberStatus};
+use std::collections::BTreeSet;
 
 #[derive(Clone, Debug)]
 pub struct Server {
@@ -24,6 +25,8 @@ pub struct Server {
     pub min_replicas: u64,
     pub keys: u64,
     pub read_only: bool,
+    /// Members whose replication it refuses.
+    pub refuses: BTreeSet<String>,
 }
 
 impl Server {
@@ -45,6 +48,7 @@ impl Server {
             min_replicas: 1_000_000,
             keys: 0,
             read_only: true,
+            refuses: BTreeSet::new(),
         }
     }
 
@@ -56,8 +60,9 @@ impl Server {
         self.source.is_none()
     }
 
-    pub fn accepts_writes(&self) -> bool {
-        self.answers() && if self.is_primary() { self.min_replicas == 0 } else { !self.read_only }
+    /// With so many replicas attached.
+    pub fn accepts_writes(&self, attached: u64) -> bool {
+        self.answers() && if self.is_primary() { self.min_replicas <= attached } else { !self.read_only }
     }
 
     pub fn run_id(&self, name: &str) -> String {

@@ -2,10 +2,10 @@
 
 use crate::server::Server;
 use primacy_core::plan::{StepKind, conclude, plan};
-use primacy_core::view::{ConnectFailure, Failure, LinkEnd, Observation, Reach, View};
+use primacy_core::view::{ConnectFailure, Failure, LinkEnd, Observation, Reach, View, WitnessReport};
 use primacy_core::{
-    Action, ActionKind, Command, Event, GroupName, Lineage, MemberName, Moment, NodeId, Outcome, Position,
-    Rejected, SiteName, State, Term, WallTime,
+    Action, ActionKind, Address, Command, Epoch, Event, GroupName, Lineage, MemberName, Moment, NodeId,
+    Outcome, Position, Rejected, SiteName, State, Term, WallTime, lease,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -29,7 +29,26 @@ pub struct World {
     /// Action words that fail, and how.
     pub failing: BTreeMap<String, (String, bool)>,
     pub said: Vec<String>,
+    /// A site whose links to all others are cut.
+    pub isolated: Option<SiteName>,
+    /// The witness connection, as its node holds it.
+    pub witness: Option<Witness>,
     histories: u32,
+}
+
+/// A witness connection.
+#[derive(Clone)]
+pub struct Witness {
+    pub node: NodeId,
+    pub of: (Epoch, String),
+    /// It holds its lease until then.
+    pub until: Moment,
+    pub attached: bool,
+    pub ended: Option<LinkEnd>,
+    pub start: u64,
+    pub end: u64,
+    pub replid: String,
+    pub heard_at: Moment,
 }
 
 pub fn group() -> GroupName {
@@ -51,6 +70,8 @@ impl World {
             held: BTreeSet::new(),
             failing: BTreeMap::new(),
             said: vec![],
+            isolated: None,
+            witness: None,
             histories: 0,
         }
     }
@@ -96,8 +117,98 @@ impl World {
             self.now = end.min(self.now.after(Duration::from_millis(50)));
             self.replicate();
             self.observe();
+            self.guard();
             self.settle();
         }
+    }
+
+    fn site_of_node(&self, node: NodeId) -> Option<&SiteName> {
+        self.view.nodes.get(&node)
+    }
+
+    /// Whether a cut lies between two sites.
+    pub fn apart(&self, a: Option<&SiteName>, b: Option<&SiteName>) -> bool {
+        let isolated = self.isolated.as_ref();
+        isolated.is_some() && a != b && (a == isolated || b == isolated)
+    }
+
+    /// Replicas that a server counts: members that follow it, and its witness.
+    pub fn counted(&self, name: &str) -> Vec<(Address, u64)> {
+        let server = &self.servers[name];
+        let follows = |s: &&Server| s.source == Some((server.address.host.clone(), server.address.port));
+        let members = self.servers.values().filter(|s| s.link_up && s.answers()).filter(follows);
+        let mut list: Vec<_> = members.map(|s| (s.address.clone(), s.offset)).collect();
+        if self.witness.as_ref().is_some_and(|w| w.attached && w.of.1 == name) {
+            list.push(("10.0.1.1:7102".parse().unwrap(), 0));
+        }
+        list
+    }
+
+    pub fn accepts_writes(&self, name: &str) -> bool {
+        self.servers[name].accepts_writes(self.counted(name).len() as u64)
+    }
+
+    /// The appointed node renews its lease, attaches, and lets go when the lease is over.
+    pub fn guard(&mut self) {
+        let Some(g) = self.state.groups.get(&group()) else { return };
+        let Some(primary) = g.primary.clone() else { return };
+        let leader_site = self.site_of_node(self.view.me).cloned();
+        if let Some(node) = primary.witness.filter(|n| !self.down_nodes.contains(n)) {
+            let reaches_leader = !self.apart(self.site_of_node(node), leader_site.as_ref());
+            let may = lease::may_grant(g, primary.epoch).is_ok()
+                && lease::may_witness(g, node, &self.view, self.now).is_ok();
+            let of = (primary.epoch, primary.member.as_str().to_owned());
+            if reaches_leader && may && self.view.term != Term(0) {
+                self.view.granted.insert((group(), node), self.now);
+                let until = self.now.after(self.view.times.lease_ttl);
+                let server = &self.servers[&of.1];
+                match self.witness.as_mut().filter(|w| w.of == of && w.replid == server.replid) {
+                    Some(w) => (w.until, w.node) = (until, node),
+                    None => {
+                        self.witness = Some(Witness {
+                            node,
+                            of,
+                            until,
+                            attached: false,
+                            ended: None,
+                            start: server.offset,
+                            end: server.offset,
+                            replid: server.replid.clone(),
+                            heard_at: self.now,
+                        });
+                    }
+                }
+            }
+        }
+        let now = self.now;
+        let Some(mut w) = self.witness.take() else { return };
+        let server = &self.servers[&w.of.1];
+        let open = w.until > now && !self.down_nodes.contains(&w.node);
+        if w.attached && !server.alive {
+            (w.attached, w.ended) = (false, Some(LinkEnd::Eof));
+        } else if server.alive {
+            w.attached = open && server.is_primary();
+        }
+        if w.attached && !server.frozen {
+            (w.end, w.heard_at) = (server.offset, now);
+        }
+        let report = WitnessReport {
+            at: now,
+            epoch: w.of.0,
+            attached: w.attached,
+            ended: w.ended,
+            closed: !open,
+            replid: Some(w.replid.clone()),
+            start_bytes: w.start,
+            end_bytes: w.end,
+            heard_at: w.heard_at,
+            copies: 0,
+        };
+        if !self.down_nodes.contains(&w.node) && !self.apart(self.site_of_node(w.node), leader_site.as_ref())
+        {
+            self.view.witnesses.insert((group(), w.node), report);
+        }
+        self.witness = Some(w);
     }
 
     /// Plans and performs until nothing is left to do.
@@ -118,6 +229,7 @@ impl World {
                     StepKind::Perform(action) => self.perform(&action),
                 }
                 self.replicate();
+                self.guard();
             }
         }
         self.say("    never comes to rest");
@@ -163,8 +275,20 @@ impl World {
 
     fn effect(&mut self, action: &Action) -> Result<Outcome, String> {
         let name = action.member.as_str();
+        let site = self.sites.get(name).cloned();
+        let leader_site = self.view.nodes.get(&self.view.me).cloned();
+        if let ActionKind::Rescue { of, .. } = &action.kind {
+            return self.rescue(name, *of);
+        }
+        if let ActionKind::Kill { .. } = &action.kind {
+            let near = self.same_host.iter().any(|(_, member)| member == name);
+            let server = self.servers.get_mut(name).filter(|_| near).ok_or("no node is on its host")?;
+            (server.alive, server.frozen, server.link_up) = (false, false, false);
+            return Ok(Outcome::Killed);
+        }
+        let apart = self.apart(site.as_ref(), leader_site.as_ref());
         let server = self.servers.get_mut(name).unwrap();
-        if !server.answers() {
+        if !server.answers() || apart {
             return Err(format!("{name} does not answer"));
         }
         match &action.kind {
@@ -180,11 +304,24 @@ impl World {
                 let drained_us = drain.as_ref().filter(|(to, _)| caught_up(to)).map(|_| 300);
                 Ok(Outcome::Fenced { code: code.to_owned(), end, drained_us })
             }
-            ActionKind::Lift => {
-                server.min_replicas = 0;
+            ActionKind::Lift { min_replicas } => {
+                server.min_replicas = *min_replicas;
                 Ok(Outcome::Lifted)
             }
-            ActionKind::Promote { expected } => {
+            ActionKind::Detach => {
+                server.min_replicas = 1_000_000;
+                server.source = Some(("127.0.0.1".to_owned(), 1));
+                server.link_up = false;
+                Ok(Outcome::Detached)
+            }
+            ActionKind::Kill { .. } | ActionKind::Rescue { .. } => Err("performed above".to_owned()),
+            ActionKind::SetFence { min_replicas, admit, refuse } => {
+                server.min_replicas = *min_replicas;
+                server.refuses.retain(|m| !admit.iter().any(|a| a.as_str() == m));
+                server.refuses.extend(refuse.iter().map(ToString::to_string));
+                Ok(Outcome::FenceSet { min_replicas: *min_replicas, refused: refuse.clone() })
+            }
+            ActionKind::Promote { expected, refuse, .. } => {
                 if expected.as_ref().is_some_and(|e| *e != server.replid) {
                     return Err(format!("{name} is of another history"));
                 }
@@ -199,10 +336,11 @@ impl World {
                 let start = Position { replid: server.replid.clone(), offset_bytes: server.offset };
                 let lineage =
                     Lineage { run_id: server.run_id(name), start, previous: server.replid2.clone() };
-                Ok(Outcome::Promoted { lineage })
+                server.refuses = refuse.iter().map(ToString::to_string).collect();
+                Ok(Outcome::Promoted { lineage, refused: refuse.clone() })
             }
-            ActionKind::Open => {
-                server.min_replicas = 0;
+            ActionKind::Open { min_replicas } => {
+                server.min_replicas = *min_replicas;
                 Ok(Outcome::Opened)
             }
             ActionKind::Follow { primary, .. } => {
@@ -215,12 +353,33 @@ impl World {
         }
     }
 
+    /// The candidate reads what the witness kept.
+    fn rescue(&mut self, name: &str, of: Epoch) -> Result<Outcome, String> {
+        let tail = self.witness.clone().filter(|w| w.of.0 == of && !self.down_nodes.contains(&w.node));
+        let Some(tail) = tail else { return Err("the witness is gone".to_owned()) };
+        let server = self.servers.get_mut(name).unwrap();
+        if server.replid != tail.replid || server.offset < tail.start {
+            return Err("the tail does not join".to_owned());
+        }
+        let fetched_bytes = tail.end.saturating_sub(server.offset);
+        server.offset = server.offset.max(tail.end);
+        let end = Position { replid: tail.replid.clone(), offset_bytes: tail.end };
+        Ok(Outcome::Rescued { end, fetched_bytes, complete: tail.ended == Some(LinkEnd::Eof) })
+    }
+
     /// Replicas whose source serves have what it has; the others' links are down.
     pub fn replicate(&mut self) {
         let before = self.servers.clone();
-        for server in self.servers.values_mut().filter(|s| s.answers()) {
+        let (isolated, sites) = (self.isolated.clone(), self.sites.clone());
+        let apart = |a: &str, b: &str| {
+            let (a, b) = (sites.get(a), sites.get(b));
+            isolated.is_some() && a != b && (a == isolated.as_ref() || b == isolated.as_ref())
+        };
+        for (name, server) in self.servers.iter_mut().filter(|(_, s)| s.answers()) {
             let Some((host, port)) = &server.source else { continue };
-            let source = before.values().find(|s| s.address.host == *host && s.address.port == *port);
+            let source = before.iter().find(|(_, s)| s.address.host == *host && s.address.port == *port);
+            let reached = source.filter(|(other, s)| !apart(name, other) && !s.refuses.contains(name));
+            let source = source.map(|(_, s)| s).filter(|_| reached.is_some());
             let Some(source) = source.filter(|s| s.answers() && s.is_primary()) else {
                 // A frozen source keeps its connections.
                 server.link_up &= source.is_some_and(|s| s.alive && s.frozen);
@@ -239,7 +398,11 @@ impl World {
     pub fn observe(&mut self) {
         let nodes: Vec<NodeId> =
             self.view.nodes.keys().copied().filter(|n| !self.down_nodes.contains(n)).collect();
+        let leader_site = self.view.nodes.get(&self.view.me).cloned();
         for node in nodes {
+            if self.apart(self.site_of_node(node), leader_site.as_ref()) {
+                continue;
+            }
             self.view.heard.insert(node, self.now);
             for (name, server) in &self.servers {
                 let key = (group(), MemberName::new(name).unwrap());
@@ -258,14 +421,10 @@ impl World {
     }
 
     fn look(&self, node: NodeId, name: &str, server: &Server, before: Option<&Observation>) -> Reach {
-        let cut = self.cuts.contains(&(node, name.to_owned()));
+        let apart = self.apart(self.site_of_node(node), self.sites.get(name));
+        let cut = apart || self.cuts.contains(&(node, name.to_owned()));
         if server.answers() && !cut {
-            let attached: Vec<_> = self.servers.values().filter(|s| s.link_up && s.answers()).collect();
-            let attached = attached
-                .iter()
-                .filter(|s| s.source == Some((server.address.host.clone(), server.address.port)));
-            let attached: Vec<_> = attached.map(|s| (s.address.clone(), s.offset)).collect();
-            return Reach::Up(server.status(name, &attached));
+            return Reach::Up(server.status(name, &self.counted(name)));
         }
         let since = match before.map(|b| &b.reach) {
             Some(Reach::Down { since, .. }) => *since,
@@ -303,6 +462,16 @@ fn event(event: &Event) -> String {
         }
         Event::PhasePassed { phase, note, .. } => format!("{phase} passed: {note}"),
         Event::PrimaryChanged { member, epoch, .. } => format!("{member} is primary under epoch {epoch}"),
+        Event::FenceChanged { fence, .. } => {
+            let replicas: Vec<_> = fence.replicas.iter().map(MemberName::as_str).collect();
+            format!("fence: {} of witness and {}", fence.min_replicas, replicas.join(", "))
+        }
+        Event::WitnessAppointed { node, .. } => {
+            node.map_or("no witness".to_owned(), |n| format!("n{n} is the witness"))
+        }
+        Event::HolderAppointed { node, .. } => {
+            node.map_or("no holder".to_owned(), |n| format!("n{n} is the holder"))
+        }
         Event::TransitionEnded { outcome, lost, failure, .. } => {
             let why = failure.as_ref().map(|f| format!(": {f}")).unwrap_or_default();
             format!("{}, {lost}{why}", outcome.word())
