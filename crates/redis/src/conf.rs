@@ -50,7 +50,7 @@ pub(crate) fn replication_user(member: &MemberName) -> String {
     format!("primacy-repl-{member}")
 }
 
-fn replication_password(password: &str, group: &GroupName, member: &MemberName) -> String {
+pub(crate) fn replication_password(password: &str, group: &GroupName, member: &MemberName) -> String {
     hex(format!("primacy replication\0{group}\0{member}\0{password}").as_bytes())
 }
 

@@ -17,6 +17,7 @@ mod inspect;
 mod link;
 mod probe;
 mod reply;
+mod witness;
 
 pub use access::Access;
 pub use conf::{ConfError, ConfSecrets, redis_conf};
@@ -24,3 +25,4 @@ pub use hand::{ActionError, Hand};
 pub use inspect::{InspectError, Inspection, inspect};
 pub use link::{Link, Links};
 pub use probe::{Prober, ProberHandle, Sighting};
+pub use witness::{Read, Tail, TailAccess, TailGap, TailServer, Witness, WitnessOptions, WitnessStatus};

@@ -152,7 +152,7 @@ fn describe_tls(error: &io::Error) -> String {
 }
 
 /// The first commands of each connection: who we are, and whether anybody answers.
-pub(super) fn greeting(access: &Access, name: &str) -> redis::Pipeline {
+pub(crate) fn greeting(access: &Access, name: &str) -> redis::Pipeline {
     let mut pipeline = redis::pipe();
     if let Some(auth) = auth(access) {
         pipeline.add_command(auth);
@@ -184,7 +184,7 @@ fn auth(access: &Access) -> Option<redis::Cmd> {
 }
 
 /// Judges the answers to the [`greeting`].
-pub(super) fn accept_greeting(replies: &[Value]) -> Result<(), DialError> {
+pub(crate) fn accept_greeting(replies: &[Value]) -> Result<(), DialError> {
     for refused in replies.iter().filter_map(reply::refusal) {
         match refused.code.as_str() {
             "NOAUTH" => return Err(DialError::NoPassword),

@@ -10,7 +10,8 @@ mod dial;
 mod record;
 mod session;
 
-pub(crate) use dial::DialError;
+pub(crate) use dial::{DialError, accept_greeting, greeting};
+pub(crate) use record::Ending;
 pub(crate) use session::{AskError, Quiet, Resync, Session};
 
 use crate::Access;
@@ -105,6 +106,16 @@ impl Link {
     /// A connection beside the session that is only there to see how it ends.
     pub(crate) fn open_quiet(&self, within: Duration) -> Quiet {
         Quiet::open(self.address.clone(), self.access.clone(), NAME_QUIET, within)
+    }
+
+    /// A connection beside the session whose bytes the caller reads and writes: nothing was said on it yet.
+    pub(crate) async fn open_raw(
+        &self,
+        within: Duration,
+    ) -> Result<(Box<dyn primacy_runtime::Stream>, Arc<Ending>), DialError> {
+        let ending = Arc::new(Ending::of_reader());
+        let stream = dial::open_stream(&self.address, &self.access, &ending, within).await?;
+        Ok((stream, ending))
     }
 
     fn held(&self) -> MutexGuard<'_, Option<Arc<Session>>> {

@@ -18,9 +18,16 @@ use tokio::sync::Notify;
 pub(crate) struct Ending {
     end: OnceLock<LinkEnd>,
     told: Notify,
+    /// What arrived before a failed write is still wanted: it is left to the reader, who then finds the end.
+    reads_on: bool,
 }
 
 impl Ending {
+    /// For a connection whose every received byte counts.
+    pub(super) fn of_reader() -> Self {
+        Ending { reads_on: true, ..Self::default() }
+    }
+
     /// How it ended; none while it is open.
     pub(crate) fn get(&self) -> Option<LinkEnd> {
         self.end.get().copied()
@@ -111,8 +118,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Recording<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Recording<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        if let Poll::Ready(Err(_)) = &polled {
-            self.ask_the_read_side(cx);
+        if let Poll::Ready(Err(error)) = &polled {
+            if !self.ending.reads_on {
+                self.ask_the_read_side(cx);
+            } else if error.kind() == io::ErrorKind::ConnectionReset {
+                // The kernel says so once, and EOF to whoever reads after that; a reset after an EOF is another error.
+                self.ending.record(LinkEnd::Reset);
+            }
         }
         polled
     }

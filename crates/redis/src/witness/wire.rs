@@ -1,0 +1,136 @@
+//! What a replica reads before the stream begins: lines and counted bytes, each bounded.
+
+use super::socket::Socket;
+use bytes::{Buf, BytesMut};
+use futures::future::BoxFuture;
+use redis::Value;
+use std::io;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+const LINE_BYTES_MAX: usize = 4 * 1024;
+const BULK_BYTES_MAX: usize = 4 * 1024 * 1024;
+const ITEMS_MAX: usize = 64;
+const READ_BYTES: usize = 64 * 1024;
+
+/// A connection with what was read ahead.
+pub(super) struct Wire {
+    socket: Socket,
+    buffer: BytesMut,
+    patience: Duration,
+}
+
+impl Wire {
+    /// Gives up when nothing comes for as long as `patience`.
+    pub(super) fn new(socket: Socket, patience: Duration) -> Self {
+        Wire { socket, buffer: BytesMut::new(), patience }
+    }
+
+    pub(super) fn be_patient_for(&mut self, patience: Duration) {
+        self.patience = patience;
+    }
+
+    pub(super) async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.socket.write_all(bytes).await?;
+        self.socket.flush().await
+    }
+
+    /// The next line that is not empty, without its end: empty ones keep a replica's connection alive while it waits.
+    pub(super) async fn line(&mut self) -> io::Result<String> {
+        loop {
+            if let Some(n) = self.buffer.iter().position(|b| *b == b'\n') {
+                let line = self.buffer.split_to(n + 1);
+                let text = String::from_utf8_lossy(&line).trim().to_owned();
+                if !text.is_empty() {
+                    return Ok(text);
+                }
+            } else if self.buffer.len() > LINE_BYTES_MAX {
+                return Err(garbled("a line without an end"));
+            } else {
+                self.more().await?;
+            }
+        }
+    }
+
+    /// One reply.
+    pub(super) async fn reply(&mut self) -> io::Result<Value> {
+        self.nested(0).await
+    }
+
+    fn nested(&mut self, depth: u8) -> BoxFuture<'_, io::Result<Value>> {
+        Box::pin(async move {
+            let line = self.line().await?;
+            let count = |max: usize| {
+                let n = line.get(1..).and_then(|n| n.parse().ok()).filter(|n| *n <= max);
+                n.ok_or_else(|| garbled(&line))
+            };
+            match line.as_bytes().first() {
+                Some(b'$') => {
+                    let bytes = self.exactly(count(BULK_BYTES_MAX)?).await?;
+                    self.exactly(2).await?;
+                    Ok(Value::BulkString(bytes.to_vec()))
+                }
+                Some(b'*') if depth < 4 => {
+                    let mut items = Vec::new();
+                    for _ in 0..count(ITEMS_MAX)? {
+                        items.push(self.nested(depth + 1).await?);
+                    }
+                    Ok(Value::Array(items))
+                }
+                Some(b'+' | b'-' | b':') => redis::parse_redis_value(format!("{line}\r\n").as_bytes())
+                    .map_err(|e| garbled(&e.to_string())),
+                _ => Err(garbled(&line)),
+            }
+        })
+    }
+
+    async fn exactly(&mut self, n: usize) -> io::Result<BytesMut> {
+        while self.buffer.len() < n {
+            self.more().await?;
+        }
+        Ok(self.buffer.split_to(n))
+    }
+
+    /// Throws away `n` bytes.
+    pub(super) async fn skip(&mut self, n: u64) -> io::Result<()> {
+        let mut left = n;
+        loop {
+            let here = left.min(self.buffer.len() as u64);
+            self.buffer.advance(here as usize);
+            left -= here;
+            if left == 0 {
+                return Ok(());
+            }
+            self.more().await?;
+        }
+    }
+
+    /// Throws away everything up to and with `mark`, after which the peer sends nothing before it is answered.
+    pub(super) async fn skip_past(&mut self, mark: &[u8]) -> io::Result<()> {
+        while !self.buffer.ends_with(mark) {
+            let keep = self.buffer.len().min(mark.len());
+            self.buffer.advance(self.buffer.len() - keep);
+            self.more().await?;
+        }
+        self.buffer.clear();
+        Ok(())
+    }
+
+    async fn more(&mut self) -> io::Result<()> {
+        self.buffer.reserve(READ_BYTES);
+        let read = primacy_runtime::timeout(self.patience, self.socket.read_buf(&mut self.buffer)).await;
+        match read.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "it answers nothing"))?? {
+            0 => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it closed the connection")),
+            _ => Ok(()),
+        }
+    }
+
+    /// What was read ahead.
+    pub(super) fn rest(self) -> BytesMut {
+        self.buffer
+    }
+}
+
+fn garbled(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("no answer of Redis: {what:?}"))
+}
