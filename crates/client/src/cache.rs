@@ -232,7 +232,12 @@ impl Known {
                 v1::GroupState::Switching
             }
             Event::PhasePassed { phase: Phase::Redirect, .. } => v1::GroupState::Serving,
-            Event::PhasePassed { .. } | Event::LeadershipAssumed { .. } => return,
+            // Who keeps it open changes nothing of who it is.
+            Event::PhasePassed { .. }
+            | Event::LeadershipAssumed { .. }
+            | Event::FenceChanged { .. }
+            | Event::WitnessAppointed { .. }
+            | Event::HolderAppointed { .. } => return,
             Event::TransitionEnded { .. }
             | Event::GroupConfigured { .. }
             | Event::GroupRemoved { .. }
