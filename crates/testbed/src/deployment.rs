@@ -12,6 +12,7 @@ use crate::load::Target;
 use crate::redis_group::{RedisGroup, groups_toml};
 use crate::redis_server::RedisOptions;
 use crate::wait::wait_for;
+use crate::wan::Host;
 use crate::{ports, workdir::Workdir};
 
 const SETTLE_DEADLINE: Duration = Duration::from_secs(30);
@@ -36,6 +37,9 @@ pub struct DeploymentOptions {
     pub group_settings: Vec<String>,
     /// The members' redis.conf.
     pub member_config: MemberConfig,
+    /// With `cluster.wan`: (site, host) where the member of a site is not at the host of its node, such as
+    /// `("east", "east/redis")`.
+    pub member_hosts: Vec<(String, String)>,
 }
 
 impl DeploymentOptions {
@@ -46,7 +50,13 @@ impl DeploymentOptions {
             group: "features".to_owned(),
             group_settings: Vec::new(),
             member_config: MemberConfig::Printed,
+            member_hosts: Vec::new(),
         }
+    }
+
+    fn member_host(&self, site: &str) -> Result<Option<Host>> {
+        let elsewhere = self.member_hosts.iter().find(|(of, _)| of == site);
+        self.cluster.host(elsewhere.map_or(site, |(_, host)| host))
     }
 }
 
@@ -93,15 +103,16 @@ impl Deployment {
     /// Starts all processes; the nodes do not know the group yet.
     pub async fn start(options: DeploymentOptions) -> Result<Self> {
         let workdir = Workdir::create()?;
-        let DeploymentOptions { cluster, group, group_settings, member_config } = options;
         let mut members = Vec::new();
-        for site in &cluster.sites {
+        for site in &options.cluster.sites {
             let name = RedisGroup::member_name(site);
             let mut member = RedisOptions::new(name.clone(), workdir.path().join(name));
             member.port = Some(ports::free()?);
-            member.credentials.clone_from(&cluster.redis);
+            member.credentials.clone_from(&options.cluster.redis);
+            member.host = options.member_host(site)?;
             members.push((site.clone(), member));
         }
+        let DeploymentOptions { cluster, group, group_settings, member_config, .. } = options;
         let cluster = Cluster::start(cluster).await?;
         configure(&cluster, &workdir, &group, &group_settings, &member_config, &mut members).await?;
         let group = RedisGroup::start(group, members).await?;
@@ -183,7 +194,9 @@ async fn configure(
 ) -> Result<()> {
     let addresses: Vec<(String, String)> = members
         .iter()
-        .map(|(site, options)| (site.clone(), format!("127.0.0.1:{}", options.port.unwrap_or_default())))
+        .map(|(site, options)| {
+            (site.clone(), format!("{}:{}", options.ip(), options.port.unwrap_or_default()))
+        })
         .collect();
     let described = addresses.iter().map(|(site, address)| (site.as_str(), address.as_str()));
     let path = write_groups_toml(workdir, &groups_toml(group, settings, described))?;

@@ -22,6 +22,7 @@ pub mod redis_group;
 pub mod redis_sentinel;
 pub mod redis_server;
 mod wait;
+pub mod wan;
 mod workdir;
 
 pub use cli::{Cli, CliOutput};
@@ -35,4 +36,5 @@ pub use redis_group::RedisGroup;
 pub use redis_sentinel::{RedisSentinel, SentinelOptions};
 pub use redis_server::{RedisOptions, RedisServer};
 pub use wait::wait_for;
+pub use wan::{Host, Reject, Verdict, Wan, WanLink, WanOptions};
 pub use workdir::Workdir;

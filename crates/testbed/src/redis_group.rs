@@ -10,6 +10,7 @@ use futures::future::try_join_all;
 use crate::load::Target;
 use crate::redis_server::{RedisOptions, RedisServer};
 use crate::wait::wait_for;
+use crate::wan::Wan;
 
 /// Running members. The first is the most preferred.
 #[derive(Debug)]
@@ -46,17 +47,33 @@ impl RedisGroup {
         dir: &Path,
         deadline: Duration,
     ) -> Result<Self> {
-        let member =
-            |site: &str| RedisOptions::new(Self::member_name(site), dir.join(Self::member_name(site)));
+        Self::start_replicating_over(None, name, sites, dir, deadline).await
+    }
+
+    /// Like [`RedisGroup::start_replicating`], each server at the host of its site when there is a WAN.
+    pub async fn start_replicating_over(
+        wan: Option<&Wan>,
+        name: impl Into<String>,
+        sites: &[&str],
+        dir: &Path,
+        deadline: Duration,
+    ) -> Result<Self> {
+        let member = |site: &str| {
+            let mut options = RedisOptions::new(Self::member_name(site), dir.join(Self::member_name(site)));
+            options.host = wan.map(|wan| wan.host(site).cloned()).transpose()?;
+            Ok::<_, anyhow::Error>(options)
+        };
         let (first, others) = sites.split_first().ok_or_else(|| anyhow!("a group needs a site"))?;
-        let mut group = Self::start(name, vec![((*first).to_owned(), member(first))]).await?;
-        let port = group.members.first().map(|first| first.server.port()).unwrap_or_default();
-        let replicas = others.iter().map(|site| {
-            let mut options = member(site);
-            options.config.push(format!("replicaof 127.0.0.1 {port}"));
-            ((*site).to_owned(), options)
-        });
-        let replicas = Self::start("", replicas.collect()).await?;
+        let mut group = Self::start(name, vec![((*first).to_owned(), member(first)?)]).await?;
+        let address = group.members.first().map(|first| first.server.address()).unwrap_or_default();
+        let replica_of = format!("replicaof {}", address.replace(':', " "));
+        let mut replicas = Vec::new();
+        for site in others {
+            let mut options = member(site)?;
+            options.config.push(replica_of.clone());
+            replicas.push(((*site).to_owned(), options));
+        }
+        let replicas = Self::start("", replicas).await?;
         group.members.extend(replicas.members);
         let primary = group.members.first().map(|first| first.server.name().to_owned()).unwrap_or_default();
         group.wait_replicating(&primary, deadline).await?;

@@ -1,5 +1,6 @@
 //! A real Redis Sentinel, to measure against.
 
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use crate::process::{Process, ProcessSpec};
 use crate::redis_address::RedisAddress;
 use crate::redis_server::{info_fields, redis_program, start_and_wait};
 use crate::wait::wait_for;
+use crate::wan::Host;
 
 /// How a Sentinel is set up.
 #[derive(Clone, Debug)]
@@ -29,6 +31,8 @@ pub struct SentinelOptions {
     pub down_after: Duration,
     /// Sentinel's `failover-timeout`.
     pub failover_timeout: Duration,
+    /// Where it runs, with the address of that host; on 127.0.0.1 of this machine when `None`.
+    pub host: Option<Host>,
 }
 
 impl SentinelOptions {
@@ -47,6 +51,7 @@ impl SentinelOptions {
             quorum: 2,
             down_after: Duration::from_secs(1),
             failover_timeout: Duration::from_secs(10),
+            host: None,
         }
     }
 }
@@ -66,8 +71,10 @@ impl RedisSentinel {
         let port = ports::free()?;
         std::fs::create_dir_all(&options.dir)
             .with_context(|| format!("cannot create {}", options.dir.display()))?;
+        let ip = options.host.as_ref().map_or(Ipv4Addr::LOCALHOST, Host::address);
+        let address = format!("{ip}:{port}");
         let conf = options.dir.join("sentinel.conf");
-        std::fs::write(&conf, conf_text(&options, port)?)
+        std::fs::write(&conf, conf_text(&options, ip, port)?)
             .with_context(|| format!("cannot write {}", conf.display()))?;
         let spec = ProcessSpec {
             name: format!("redis-sentinel {}", options.name),
@@ -77,12 +84,12 @@ impl RedisSentinel {
             log: options.dir.join("sentinel.log"),
             dir: options.dir,
         };
-        let address = RedisAddress::new(format!("127.0.0.1:{port}"));
-        let process = start_and_wait(&spec, &address.address).await?;
+        let address = RedisAddress::new(address);
+        let process = start_and_wait(options.host.as_ref(), &spec, &address.address).await?;
         Ok(Self { group: options.group, address, process })
     }
 
-    /// `127.0.0.1:port`.
+    /// `host:port`.
     pub fn address(&self) -> &str {
         &self.address.address
     }
@@ -118,13 +125,13 @@ impl RedisSentinel {
     }
 }
 
-fn conf_text(options: &SentinelOptions, port: u16) -> Result<String> {
+fn conf_text(options: &SentinelOptions, ip: Ipv4Addr, port: u16) -> Result<String> {
     let Some((host, primary_port)) = options.primary.rsplit_once(':') else {
         bail!("the primary's address {:?} is not host:port", options.primary);
     };
     let SentinelOptions { group, quorum, down_after, failover_timeout, .. } = options;
     Ok(format!(
-        "bind 127.0.0.1\nport {port}\ndir \"{dir}\"\ndaemonize no\n\
+        "bind {ip}\nport {port}\ndir \"{dir}\"\ndaemonize no\nprotected-mode no\n\
          sentinel monitor {group} {host} {primary_port} {quorum}\n\
          sentinel down-after-milliseconds {group} {down_after}\n\
          sentinel failover-timeout {group} {failover_timeout}\n\

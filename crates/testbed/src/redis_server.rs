@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use redis::aio::MultiplexedConnection;
 use crate::process::{Process, ProcessSpec};
 use crate::redis_address::{Credentials, RedisAddress, answers};
 use crate::wait::wait_for;
+use crate::wan::Host;
 use crate::{binary, ports};
 
 const START_DEADLINE: Duration = Duration::from_secs(10);
@@ -22,18 +24,32 @@ pub struct RedisOptions {
     pub name: String,
     /// Its own directory, created when missing: configuration, log, data.
     pub dir: PathBuf,
-    /// Its port on 127.0.0.1; a free one when `None`.
+    /// Its port; a free one when `None`.
     pub port: Option<u16>,
     /// Lines of redis.conf after ours, which they override: those of `primacy redis-conf`, for instance.
     pub config: Vec<String>,
     /// The user of [`RedisServer::connection`]. Created with all rights unless a line of `config` creates it.
     pub credentials: Option<Credentials>,
+    /// Where it runs, with the address of that host; on 127.0.0.1 of this machine when `None`.
+    pub host: Option<Host>,
 }
 
 impl RedisOptions {
     /// An empty, writable server on a free port that persists nothing and does not make replicas wait.
     pub fn new(name: impl Into<String>, dir: impl Into<PathBuf>) -> Self {
-        Self { name: name.into(), dir: dir.into(), port: None, config: Vec::new(), credentials: None }
+        Self {
+            name: name.into(),
+            dir: dir.into(),
+            port: None,
+            config: Vec::new(),
+            credentials: None,
+            host: None,
+        }
+    }
+
+    /// The IP address that it listens on.
+    pub(crate) fn ip(&self) -> Ipv4Addr {
+        self.host.as_ref().map_or(Ipv4Addr::LOCALHOST, Host::address)
     }
 }
 
@@ -44,6 +60,7 @@ pub struct RedisServer {
     address: RedisAddress,
     port: u16,
     spec: ProcessSpec,
+    host: Option<Host>,
     process: Process,
 }
 
@@ -60,6 +77,7 @@ impl RedisServer {
         let conf = options.dir.join("redis.conf");
         std::fs::write(&conf, conf_text(&options, port))
             .with_context(|| format!("cannot write {}", conf.display()))?;
+        let address = format!("{}:{port}", options.ip());
         let spec = ProcessSpec {
             name: format!("redis-server {}", options.name),
             program,
@@ -68,9 +86,10 @@ impl RedisServer {
             log: options.dir.join("redis.log"),
             dir: options.dir,
         };
-        let address = RedisAddress { address: format!("127.0.0.1:{port}"), credentials: options.credentials };
-        let process = start_and_wait(&spec, &address.address).await?;
-        Ok(Self { name: options.name, address, port, spec, process })
+        let address = RedisAddress { address, credentials: options.credentials };
+        let host = options.host;
+        let process = start_and_wait(host.as_ref(), &spec, &address.address).await?;
+        Ok(Self { name: options.name, address, port, spec, host, process })
     }
 
     /// The name given in the options.
@@ -78,7 +97,7 @@ impl RedisServer {
         &self.name
     }
 
-    /// `127.0.0.1:port`.
+    /// `host:port`.
     pub fn address(&self) -> &str {
         &self.address.address
     }
@@ -88,7 +107,7 @@ impl RedisServer {
         &self.address
     }
 
-    /// Its port on 127.0.0.1.
+    /// Its port.
     pub fn port(&self) -> u16 {
         self.port
     }
@@ -121,7 +140,7 @@ impl RedisServer {
     /// Starts it again with the same port, directory and configuration, killing it first when it still runs.
     pub async fn restart(&mut self) -> Result<()> {
         self.process.kill()?;
-        self.process = start_and_wait(&self.spec, &self.address.address).await?;
+        self.process = start_and_wait(self.host.as_ref(), &self.spec, &self.address.address).await?;
         Ok(())
     }
 
@@ -150,9 +169,13 @@ pub(crate) fn redis_program() -> Result<PathBuf> {
     binary::find("PRIMACY_REDIS_SERVER", "redis-server")
 }
 
-/// Starts what `spec` says and waits until Redis answers at `address`.
-pub(crate) async fn start_and_wait(spec: &ProcessSpec, address: &str) -> Result<Process> {
-    let process = Process::start(spec)?;
+/// Starts what `spec` says, at a host, and waits until Redis answers at `address`.
+pub(crate) async fn start_and_wait(
+    host: Option<&Host>,
+    spec: &ProcessSpec,
+    address: &str,
+) -> Result<Process> {
+    let process = Process::start_at(host, spec)?;
     let what = format!("{} to answer at {address}", spec.name);
     let ready = wait_for(&what, START_DEADLINE, async || match process.exit_status()? {
         Some(status) => Ok(Err(anyhow!("{} ended while it started ({status})", spec.name))),
@@ -174,10 +197,15 @@ pub(crate) fn info_fields(text: &str) -> BTreeMap<String, String> {
 
 fn conf_text(options: &RedisOptions, port: u16) -> String {
     let mut text = format!(
-        "bind 127.0.0.1\nport {port}\ndir \"{}\"\ndaemonize no\nsave \"\"\nappendonly no\n\
+        "bind {ip}\nport {port}\ndir \"{}\"\ndaemonize no\nsave \"\"\nappendonly no\n\
          repl-diskless-sync-delay 0\n",
-        options.dir.display()
+        options.dir.display(),
+        ip = options.ip(),
     );
+    if options.host.is_some() {
+        // There is nobody in such a network but us.
+        text.push_str("protected-mode no\n");
+    }
     if let Some(Credentials { username, password }) = &options.credentials
         && !options.config.iter().any(|line| creates_user(line, username))
     {

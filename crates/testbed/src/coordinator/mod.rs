@@ -4,6 +4,7 @@ mod node;
 mod node_toml;
 
 use std::ffi::OsString;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ pub use node::Node;
 
 use crate::cli::Cli;
 use crate::redis_address::Credentials;
+use crate::wan::{Host, Wan};
 use crate::{ports, workdir::Workdir};
 use node_toml::{NodeText, Peer};
 
@@ -40,6 +42,8 @@ pub struct ClusterOptions {
     pub env: Vec<(String, String)>,
     /// Variables for one node, by its id, on top of those for all.
     pub node_env: Vec<(u64, Vec<(String, String)>)>,
+    /// Where the sites are, each with a host of its name; all on 127.0.0.1 when `None`.
+    pub wan: Option<Wan>,
 }
 
 impl ClusterOptions {
@@ -54,7 +58,18 @@ impl ClusterOptions {
             redis: None,
             env: Vec::new(),
             node_env: Vec::new(),
+            wan: None,
         }
+    }
+
+    /// The network of a site, when there is a WAN.
+    pub(crate) fn host(&self, site: &str) -> Result<Option<Host>> {
+        self.wan.as_ref().map(|wan| wan.host(site).cloned()).transpose()
+    }
+
+    fn free_address(&self, site: &str) -> Result<String> {
+        let ip = self.host(site)?.map_or(Ipv4Addr::LOCALHOST, |host| host.address());
+        Ok(format!("{ip}:{}", ports::free()?))
     }
 }
 
@@ -87,7 +102,7 @@ impl Cluster {
         let workdir = Workdir::create()?;
         let mut founding = Vec::new();
         for (id, site) in (1..).zip(&options.sites) {
-            founding.push(Peer { id, site: site.clone(), address: format!("127.0.0.1:{}", ports::free()?) });
+            founding.push(Peer { id, site: site.clone(), address: options.free_address(site)? });
         }
         let mut cluster = Self { options, founding, nodes: Vec::new(), workdir };
         for peer in cluster.founding.clone() {
@@ -100,7 +115,7 @@ impl Cluster {
     /// Starts a further node under a new id and returns before it is ready, which it is only once `cluster add`
     /// has made it known.
     pub fn add(&mut self, id: u64, site: &str) -> Result<&Node> {
-        let address = format!("127.0.0.1:{}", ports::free()?);
+        let address = self.options.free_address(site)?;
         self.spawn(Peer { id, site: site.to_owned(), address })?;
         self.node(id)
     }
@@ -166,12 +181,13 @@ impl Cluster {
 
     fn spawn(&mut self, peer: Peer) -> Result<()> {
         let dir = self.workdir.subdir(&format!("node-{}", peer.id))?;
-        let http = format!("127.0.0.1:{}", ports::free()?);
+        let http = self.options.free_address(&peer.site)?;
+        let host = self.options.host(&peer.site)?;
         let of_node = self.options.node_env.iter().filter(|(id, _)| *id == peer.id).flat_map(|(_, env)| env);
         let env = self.options.env.iter().chain(of_node).cloned().collect();
         let text = NodeText { peer: &peer, http: &http, founding: &self.founding, options: &self.options };
         node_toml::write(&dir, &text)?;
-        self.nodes.push(Node::spawn(&self.options.binary, peer, http, dir, env)?);
+        self.nodes.push(Node::spawn(&self.options.binary, peer, http, dir, env, host)?);
         Ok(())
     }
 

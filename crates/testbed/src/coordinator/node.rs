@@ -9,6 +9,7 @@ use super::node_toml::Peer;
 use crate::http;
 use crate::process::{Process, ProcessSpec};
 use crate::wait::wait_for;
+use crate::wan::Host;
 
 const ANSWER_DEADLINE: Duration = Duration::from_secs(1);
 
@@ -18,6 +19,7 @@ pub struct Node {
     peer: Peer,
     http: String,
     spec: ProcessSpec,
+    host: Option<Host>,
     process: Process,
 }
 
@@ -28,6 +30,7 @@ impl Node {
         http: String,
         dir: PathBuf,
         env: Vec<(String, String)>,
+        host: Option<Host>,
     ) -> Result<Self> {
         let spec = ProcessSpec {
             name: format!("node {}", peer.id),
@@ -37,8 +40,8 @@ impl Node {
             log: dir.join("node.log"),
             dir,
         };
-        let process = Process::start(&spec)?;
-        Ok(Self { peer, http, spec, process })
+        let process = Process::start_at(host.as_ref(), &spec)?;
+        Ok(Self { peer, http, spec, host, process })
     }
 
     /// Its id.
@@ -94,7 +97,7 @@ impl Node {
     /// Starts it again with the same files, killing it first when it still runs. Returns before it is ready.
     pub fn respawn(&mut self) -> Result<()> {
         self.process.kill()?;
-        self.process = Process::start(&self.spec)?;
+        self.process = Process::start_at(self.host.as_ref(), &self.spec)?;
         Ok(())
     }
 

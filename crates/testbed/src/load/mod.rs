@@ -8,6 +8,7 @@
 //! A load is always bounded, in records and in time.
 
 mod book;
+mod crew;
 mod link;
 mod locate;
 mod sentinel_locate;
@@ -18,14 +19,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use tokio::task::JoinSet;
 
 pub use locate::{Locate, StaticLocate, Target};
 pub use sentinel_locate::SentinelLocate;
 
 use crate::ledger::{Ledger, RecordShape};
 use crate::redis_address::Credentials;
+use crate::wan::Host;
 use book::Book;
+use crew::Crew;
 
 /// How much load, and for how long at most.
 #[derive(Clone, Debug)]
@@ -95,7 +97,7 @@ pub struct Progress {
 #[derive(Debug)]
 pub struct Load {
     book: Arc<Book>,
-    tasks: JoinSet<()>,
+    crew: Crew,
 }
 
 impl Load {
@@ -104,21 +106,25 @@ impl Load {
     /// # Errors
     /// When the options ask for no bound or no writer.
     pub fn start(options: LoadOptions, locate: impl Locate + 'static) -> Result<Self> {
-        ensure!(options.writers > 0 || !options.strays.is_empty(), "a load needs at least one writer");
-        ensure!(options.records_max > 0 && !options.duration_max.is_zero(), "a load needs bounds above zero");
-        let shape = RecordShape { key_prefix: options.key_prefix.clone(), pad_bytes: options.pad_bytes };
-        let book = Arc::new(Book::new(shape, usize::from(options.writers), options.strays.len()));
-        let options = Arc::new(options);
+        let book = open_book(&options)?;
         let locate: Arc<dyn Locate> = Arc::new(locate);
-        let until = Instant::now() + options.duration_max;
-        let mut tasks = JoinSet::new();
-        for index in 0..usize::from(options.writers) {
-            tasks.spawn(writer::run(index, options.clone(), book.clone(), locate.clone(), until));
-        }
-        for index in 0..options.strays.len() {
-            tasks.spawn(stray::run(index, options.clone(), book.clone(), until));
-        }
-        Ok(Self { book, tasks })
+        let crew = Crew::here(options, &book, &locate);
+        Ok(Self { book, crew })
+    }
+
+    /// Starts all writers at a host of a WAN. `locate` is called there, within the runtime of the writers, so that
+    /// the connections of what it makes belong to that host too.
+    ///
+    /// # Errors
+    /// As [`Load::start`], and when `locate` fails.
+    pub fn start_at<L: Locate + 'static>(
+        host: &Host,
+        options: LoadOptions,
+        locate: impl FnOnce() -> Result<L> + Send + 'static,
+    ) -> Result<Self> {
+        let book = open_book(&options)?;
+        let crew = Crew::at(host, options, &book, move || Ok(Arc::new(locate()?)))?;
+        Ok(Self { book, crew })
     }
 
     /// Where it stands; cheap.
@@ -141,7 +147,14 @@ impl Load {
     ///
     /// The direct writers stop when the last writer has.
     pub async fn finished(mut self) -> Ledger {
-        while self.tasks.join_next().await.is_some() {}
+        self.crew.done().await;
         self.book.ledger()
     }
+}
+
+fn open_book(options: &LoadOptions) -> Result<Arc<Book>> {
+    ensure!(options.writers > 0 || !options.strays.is_empty(), "a load needs at least one writer");
+    ensure!(options.records_max > 0 && !options.duration_max.is_zero(), "a load needs bounds above zero");
+    let shape = RecordShape { key_prefix: options.key_prefix.clone(), pad_bytes: options.pad_bytes };
+    Ok(Arc::new(Book::new(shape, usize::from(options.writers), options.strays.len())))
 }

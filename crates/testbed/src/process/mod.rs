@@ -21,7 +21,10 @@ use nix::unistd::Pid;
 
 pub use nix::sys::signal::Signal;
 
+pub(crate) use spawner::{Spawner, start_ours};
+
 use crate::binary;
+use crate::wan::Host;
 
 const LOG_TAIL_BYTES_MAX: u64 = 64 * 1024;
 const FREEZE_DEADLINE: Duration = Duration::from_secs(2);
@@ -55,6 +58,11 @@ pub struct Process {
 impl Process {
     /// Starts the program; does not wait until it is useful.
     pub fn start(spec: &ProcessSpec) -> Result<Self> {
+        Self::start_at(None, spec)
+    }
+
+    /// Starts the program in the network of a host of a WAN; in this process's own when that is `None`.
+    pub fn start_at(host: Option<&Host>, spec: &ProcessSpec) -> Result<Self> {
         let started = || format!("cannot start {} ({})", spec.name, spec.program.display());
         // The wrapper would only complain in the log.
         ensure!(spec.program.exists(), "{}: there is no such file", started());
@@ -72,7 +80,11 @@ impl Process {
             .stdout(log.try_clone().with_context(started)?)
             .stderr(log)
             .process_group(0);
-        let child = spawner::spawn(command).with_context(started)?;
+        let child = match host {
+            Some(host) => host.spawn(command),
+            None => spawner::spawn(command),
+        };
+        let child = child.with_context(started)?;
         let pid = Pid::from_raw(i32::try_from(child.id()).with_context(started)?);
         Ok(Self { name: spec.name.clone(), pid, child: Mutex::new(child), log: spec.log.clone() })
     }
