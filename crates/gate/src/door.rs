@@ -72,9 +72,7 @@ impl Doorway {
     /// Follows `door` until its sender is gone.
     pub(crate) async fn keep(self: Arc<Self>, mut door: watch::Receiver<Option<Door>>) {
         loop {
-            let wanted = door.borrow_and_update().clone().filter(|door| !door.is_over());
-            let until = wanted.as_ref().and_then(|door| door.until);
-            self.turn_to(wanted);
+            let until = self.follow(&mut door);
             tokio::select! {
                 biased;
                 () = reached(until) => {}
@@ -84,6 +82,14 @@ impl Doorway {
                 () = self.failed.notified() => {}
             }
         }
+    }
+
+    /// Does what `door` says now, and says when to look again in any case.
+    pub(crate) fn follow(&self, door: &mut watch::Receiver<Option<Door>>) -> Option<Moment> {
+        let wanted = door.borrow_and_update().clone().filter(|door| !door.is_over());
+        let until = wanted.as_ref().and_then(|door| door.until);
+        self.turn_to(wanted);
+        until
     }
 
     /// Ends the present opening for good.

@@ -31,9 +31,15 @@ pub struct Gate {
 impl Gate {
     /// Takes in what comes to `listener` and leads it where `door` says at the time. While `door` is `None`, over, or has
     /// no sender any more, a new connection is closed at once.
-    pub fn spawn(listener: TcpListener, door: watch::Receiver<Option<Door>>, options: GateOptions) -> Gate {
+    pub fn spawn(
+        listener: TcpListener,
+        mut door: watch::Receiver<Option<Door>>,
+        options: GateOptions,
+    ) -> Gate {
         let counters = Arc::new(Counters::default());
         let doorway = Arc::new(Doorway::new(options.name.clone(), counters.clone()));
+        // At once, so that whoever waits in the listener's queue is not refused.
+        doorway.follow(&mut door);
         let entrance = Entrance::new(options, doorway.clone(), counters.clone());
         let keeping = spawn(doorway.clone().keep(door));
         let accepting = spawn(entrance.accept(listener));
