@@ -30,8 +30,11 @@ pub(crate) fn run(args: &CheckArgs, screen: Screen) -> Result<(), Failure> {
     let mut wrong = Vec::new();
     if let Some(path) = &args.config {
         let loaded = NodeConfig::load(path);
-        let warnings = loaded.as_ref().map(|config| config.warnings.clone()).unwrap_or_default();
-        wrong.extend(report(path, loaded.err(), &warnings, screen)?);
+        let (warnings, notes) = match &loaded {
+            Ok(config) => (config.warnings.clone(), vec![config.cluster.timings.arithmetic()]),
+            Err(_) => (vec![], vec![]),
+        };
+        wrong.extend(report(path, loaded.err(), &warnings, notes, screen)?);
     }
     if let Some(path) = &args.file {
         let sites = args.config.as_ref().and_then(|config| NodeConfig::load(config).ok());
@@ -40,7 +43,7 @@ pub(crate) fn run(args: &CheckArgs, screen: Screen) -> Result<(), Failure> {
             (Ok(groups), Some(node)) => sites_without_node(groups, &node),
             _ => Vec::new(),
         };
-        wrong.extend(report(path, loaded.err(), &warnings, screen)?);
+        wrong.extend(report(path, loaded.err(), &warnings, vec![], screen)?);
     }
     match wrong.as_slice() {
         [] => Ok(()),
@@ -53,6 +56,7 @@ fn report(
     path: &Path,
     problems: Option<Problems>,
     warnings: &[Problem],
+    notes: Vec<String>,
     screen: Screen,
 ) -> Result<Option<String>, Failure> {
     let problems: Vec<ProblemReport> =
@@ -62,9 +66,12 @@ fn report(
     let valid = problems.is_empty();
     let listed = problems_text(&problems);
     if screen.json() {
-        screen.object(&FileReport { file: file.clone(), valid, problems, warnings })?;
+        screen.object(&FileReport { file: file.clone(), valid, problems, warnings, notes })?;
     } else if valid {
         screen.line(&format!("{file}: valid"))?;
+        for note in &notes {
+            screen.line(&format!("  {note}"))?;
+        }
         for line in problems_text(&warnings).lines() {
             screen.line(&format!("  {line}"))?;
         }
@@ -79,7 +86,7 @@ fn sites_without_node(groups: &[primacy_core::GroupSpec], node: &NodeConfig) -> 
     members
         .filter(|(_, member)| !sites.contains(&member.site))
         .map(|(group, member)| Problem {
-            key: format!("redis.{}.member.{}.site", group.name, member.name),
+            key: format!("{}.{}.member.{}.site", group.kind, group.name, member.name),
             reason: format!("no founding node is at site {}", member.site),
             remedy: "correct the site, or have a node join there by `primacy cluster add`".to_owned(),
         })

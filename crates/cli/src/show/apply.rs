@@ -43,6 +43,8 @@ pub(crate) struct FileReport {
     pub(crate) problems: Vec<ProblemReport>,
     /// What works and should still be put right.
     pub(crate) warnings: Vec<ProblemReport>,
+    /// What follows from what it says.
+    pub(crate) notes: Vec<String>,
 }
 
 impl ApplyReport {

@@ -1,19 +1,20 @@
 //! `groups.toml`: the groups as the operator wants them, the same for every node.
 
-use super::section::{self, Findings, Section, duration, integer, parsed, word};
+use super::section::{self, Findings, Section, Wrong, boolean, duration, integer, parsed, string, word};
 use super::{Problem, Problems};
 use primacy_core::apply::check_groups;
 use primacy_core::{
-    Address, FailoverMode, FencePolicy, GroupKind, GroupName, GroupSpec, LossBudget, MemberName, MemberSpec,
-    Rejected, SiteName, State,
+    Address, Durability, FailoverMode, FencePolicy, GroupKind, GroupName, GroupSpec, LossBudget, MemberName,
+    MemberSpec, OnNoSite, Probe, Rejected, SiteName, State,
 };
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
-use toml::Table;
+use toml::{Table, Value};
 
 const DOWN_AFTER: Duration = Duration::from_secs(1);
 const MAX_LOSS: LossBudget = LossBudget::Bytes(1 << 20);
+const TAIL_MAX_BYTES: u64 = 64 << 20;
 const PRIORITY: u64 = 100;
 
 /// The file with the groups.
@@ -43,14 +44,16 @@ impl GroupsFile {
     fn from_table(table: &Table) -> Result<Vec<GroupSpec>, Problems> {
         let findings = Findings::default();
         let root = Section::new("", table, &findings);
-        let listed = root.sections("redis");
+        let listed: [(Reader, Vec<Section<'_>>); 2] =
+            [(read_redis, root.sections("redis")), (read_endpoint, root.sections("endpoint"))];
         root.absent("kafka", "Kafka groups");
-        root.absent("endpoint", "endpoint groups");
         root.finish();
         let mut whole = true;
         let mut groups = Vec::new();
-        for section in listed {
-            match read_group(section) {
+        for (read, section) in
+            listed.into_iter().flat_map(|(read, all)| all.into_iter().map(move |s| (read, s)))
+        {
+            match read(section) {
                 Some(group) => groups.push(group),
                 None => whole = false,
             }
@@ -61,43 +64,96 @@ impl GroupsFile {
     }
 }
 
-fn read_group(mut section: Section<'_>) -> Option<GroupSpec> {
+type Reader = fn(Section<'_>) -> Option<GroupSpec>;
+
+/// What groups of every kind say of themselves.
+struct Common {
+    name: Option<GroupName>,
+    failover: FailoverMode,
+    down_after_ms: u64,
+}
+
+fn read_common(section: &mut Section<'_>, kind: GroupKind) -> Common {
     let name = section.required("name", "name = \"features\"", |v| {
         parsed::<GroupName>(v, "a group's name", "\"features\"")
     });
     if let Some(name) = &name {
-        section.rename(format!("redis.{name}"));
+        section.rename(format!("{kind}.{name}"));
     }
     let modes = [("automatic", FailoverMode::Automatic), ("manual", FailoverMode::Manual)];
     let failover = section.optional("failover", |v| word(v, &modes)).unwrap_or(FailoverMode::Automatic);
     let down_after = section.optional("down_after", |v| duration(v, "\"1s\"")).unwrap_or(DOWN_AFTER);
+    Common { name, failover, down_after_ms: down_after.as_millis().max(1) as u64 }
+}
+
+fn read_redis(mut section: Section<'_>) -> Option<GroupSpec> {
+    let common = read_common(&mut section, GroupKind::Redis);
     let max_loss =
         section.optional("max_loss", |v| parsed::<LossBudget>(v, "a size", "\"1 MiB\"")).unwrap_or(MAX_LOSS);
     let fences = [("witness", FencePolicy::Witness), ("none", FencePolicy::None)];
     let fence = section.optional("fence", |v| word(v, &fences)).unwrap_or(FencePolicy::Witness);
-    section.absent("tail_max", "witness, so there is no tail to keep");
-    section.absent("may_kill", "guard that could kill a frozen server");
-    section.absent("durability", "gate, which is what holds replies");
-    section.absent("on_no_site", "gate, which is what holds replies");
-    let path = section.path().to_owned();
-    let listed = section.sections("member");
-    let expected = listed.len();
-    let members: Vec<MemberSpec> =
-        listed.into_iter().filter_map(|member| read_member(member, &path)).collect();
-    let complete = members.len() == expected;
+    let tail_max_bytes = section.optional("tail_max", size).unwrap_or(TAIL_MAX_BYTES);
+    let may_kill = section.optional("may_kill", boolean).unwrap_or(false);
+    let durabilities =
+        [("async", Durability::Async), ("local", Durability::Local), ("site", Durability::Site)];
+    let durability = section.optional("durability", |v| word(v, &durabilities)).unwrap_or(match fence {
+        FencePolicy::Witness => Durability::Local,
+        // There is no witness that a reply could wait for.
+        FencePolicy::None => Durability::Async,
+    });
+    let answers = [("refuse", OnNoSite::Refuse), ("degrade", OnNoSite::Degrade)];
+    let on_no_site = section.optional("on_no_site", |v| word(v, &answers)).unwrap_or(OnNoSite::Refuse);
+    let members = read_members(&section, |_| Probe::Native);
     section.finish();
-    complete.then_some(GroupSpec {
-        name: name?,
+    Some(GroupSpec {
+        name: common.name?,
         kind: GroupKind::Redis,
-        failover,
-        down_after_ms: down_after.as_millis().max(1) as u64,
+        failover: common.failover,
+        down_after_ms: common.down_after_ms,
         max_loss,
         fence,
-        members,
+        tail_max_bytes,
+        may_kill,
+        durability,
+        on_no_site,
+        members: members?,
     })
 }
 
-fn read_member(mut section: Section<'_>, group: &str) -> Option<MemberSpec> {
+/// An endpoint has no data: nothing can be lost, kept or waited for, and gates lead to it under a lease alone.
+fn read_endpoint(mut section: Section<'_>) -> Option<GroupSpec> {
+    let common = read_common(&mut section, GroupKind::Endpoint);
+    let members = read_members(&section, |member| member.optional("probe", probe).unwrap_or(Probe::Tcp));
+    section.finish();
+    Some(GroupSpec {
+        name: common.name?,
+        kind: GroupKind::Endpoint,
+        failover: common.failover,
+        down_after_ms: common.down_after_ms,
+        max_loss: LossBudget::Any,
+        fence: FencePolicy::Witness,
+        tail_max_bytes: 0,
+        may_kill: false,
+        durability: Durability::Async,
+        on_no_site: OnNoSite::Refuse,
+        members: members?,
+    })
+}
+
+/// All members, or none when one cannot be read.
+fn read_members(section: &Section<'_>, probe: impl Fn(&Section<'_>) -> Probe) -> Option<Vec<MemberSpec>> {
+    let listed = section.sections("member");
+    let expected = listed.len();
+    let read = |member| read_member(member, section.path(), &probe);
+    let members: Vec<MemberSpec> = listed.into_iter().filter_map(read).collect();
+    (members.len() == expected).then_some(members)
+}
+
+fn read_member(
+    mut section: Section<'_>,
+    group: &str,
+    probe: impl Fn(&Section<'_>) -> Probe,
+) -> Option<MemberSpec> {
     let name = section
         .required("name", "name = \"east-a\"", |v| parsed::<MemberName>(v, "a member's name", "\"east-a\""));
     if let Some(name) = &name {
@@ -109,8 +165,35 @@ fn read_member(mut section: Section<'_>, group: &str) -> Option<MemberSpec> {
         parsed::<Address>(v, "an address", "\"10.0.0.1:6379\"")
     });
     let priority = section.optional("priority", |v| integer(v, 0, u64::from(u32::MAX))).unwrap_or(PRIORITY);
+    let probe = probe(&section);
     section.finish();
-    Some(MemberSpec { name: name?, site: site?, address: address?, priority: priority as u32 })
+    Some(MemberSpec { name: name?, site: site?, address: address?, priority: priority as u32, probe })
+}
+
+/// `"64 MiB"`.
+fn size(value: &Value) -> Result<u64, Wrong> {
+    const EXAMPLE: &str = "\"64 MiB\"";
+    let text = string(value, "a size", EXAMPLE)?;
+    match text.parse::<LossBudget>() {
+        Ok(LossBudget::Bytes(bytes)) => Ok(bytes),
+        Ok(LossBudget::Any) | Err(_) => {
+            let remedy = format!("write a number with its unit, such as {EXAMPLE}");
+            Err(Wrong::new(format!("{text:?} is not a size"), remedy))
+        }
+    }
+}
+
+/// `"tcp"`, or `"http:"` with a path.
+fn probe(value: &Value) -> Result<Probe, Wrong> {
+    const KNOWN: &str = "\"tcp\" or \"http:/healthz\"";
+    match string(value, "a probe", KNOWN)? {
+        "tcp" => Ok(Probe::Tcp),
+        "grpc" => Err(Wrong::new("this version has no gRPC probe", format!("write {KNOWN}"))),
+        text => match text.strip_prefix("http:") {
+            Some(path) => Ok(Probe::Http { path: path.to_owned() }),
+            None => Err(Wrong::new(format!("{text:?} is not known"), format!("write {KNOWN}"))),
+        },
+    }
 }
 
 /// What the rules say of the groups: each by itself first, so that one bad group does not hide the next.

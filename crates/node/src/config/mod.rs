@@ -14,7 +14,7 @@ mod timings;
 pub use credentials::{Credentials, RedisAccess, Secret};
 pub use groups::GroupsFile;
 pub(crate) use groups::problem_of;
-pub use node::{ClusterSection, NodeConfig, NodeSection, Peer};
+pub use node::{ClusterSection, GateConfig, NodeConfig, NodeSection, Peer};
 pub use problem::{Problem, Problems};
 pub use timings::{Profile, Timings};
 

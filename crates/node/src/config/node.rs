@@ -1,7 +1,7 @@
 //! `node.toml`: what this node is, which cluster it belongs to, and what must not be replicated.
 
 use super::credentials::{self, RedisAccess};
-use super::section::{self, Findings, Section, Wrong, duration, integer, parsed, string};
+use super::section::{self, Findings, Section, Wrong, boolean, duration, integer, parsed, string};
 use super::timings::{self, Profile, Timings};
 use super::{Problem, Problems};
 use primacy_core::{Address, GroupName, NodeId, SiteName};
@@ -14,6 +14,9 @@ use toml::{Table, Value};
 /// How old a local read may be when `[cluster] stale_max` says nothing.
 const STALE_MAX: Duration = Duration::from_mins(1);
 
+/// How many connections a gate takes when `connections_max` says nothing.
+const CONNECTIONS_MAX: u64 = 10_000;
+
 /// A node's configuration, checked.
 #[derive(Clone, Debug)]
 pub struct NodeConfig {
@@ -23,6 +26,8 @@ pub struct NodeConfig {
     pub cluster: ClusterSection,
     /// `[redis.*]`.
     pub redis: RedisAccess,
+    /// `[[gate]]`.
+    pub gates: Vec<GateConfig>,
     /// What works and should still be put right.
     pub warnings: Vec<Problem>,
 }
@@ -40,8 +45,23 @@ pub struct NodeSection {
     pub listen: SocketAddr,
     /// What others dial, `HOST:PORT`.
     pub advertise: String,
+    /// Where replicas fetch a tail from; none takes a free port of the host of `listen` when one is needed.
+    pub witness: Option<SocketAddr>,
     /// Where HTTP listens, if anywhere.
     pub http: Option<SocketAddr>,
+}
+
+/// A door to the primary of a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GateConfig {
+    /// The group that it leads to.
+    pub group: GroupName,
+    /// Where clients connect.
+    pub listen: SocketAddr,
+    /// Whether the primary is told the client's address, by the PROXY protocol, version 2.
+    pub proxy_protocol: bool,
+    /// How many clients it takes at a time; further ones are refused.
+    pub connections_max: usize,
 }
 
 /// The cluster that this node belongs to.
@@ -99,14 +119,16 @@ impl NodeConfig {
         let node = table_of(&root, "node").and_then(|section| read_node(section, base));
         let cluster = table_of(&root, "cluster").and_then(read_cluster);
         let redis = root.section("redis").map(|section| credentials::read(&section, base, &warned));
-        root.absent("gate", "gate");
+        let gates: Vec<Option<GateConfig>> = root.sections("gate").into_iter().map(read_gate).collect();
         root.finish();
         if let (Some(node), Some(cluster)) = (&node, &cluster) {
             check_self(&findings, node, cluster);
             check_spread(&warned, cluster);
         }
+        check_listeners(&findings, node.as_ref(), &gates);
         let (node, cluster) = findings.conclude(node.zip(cluster))?;
-        Ok(NodeConfig { node, cluster, redis: redis.unwrap_or_default(), warnings: warned.into_vec() })
+        let gates = gates.into_iter().flatten().collect();
+        Ok(NodeConfig { node, cluster, redis: redis.unwrap_or_default(), gates, warnings: warned.into_vec() })
     }
 
     /// The site of each founding node.
@@ -128,17 +150,13 @@ fn read_node(section: Section<'_>, base: &Path) -> Option<NodeSection> {
     let listen = section.required("listen", "listen = \"0.0.0.0:7101\"", socket);
     let advertise = section.optional("advertise", dialled);
     let http = section.optional("http", socket);
-    section.absent("witness", "witness");
+    let witness = section.optional("witness", socket);
     section.absent("sentinel", "Sentinel listener");
     if let (Some(listen), None) = (listen.filter(|l| l.ip().is_unspecified()), &advertise) {
         let reason = format!("it is missing, and others cannot dial {listen}");
         section.wrong("advertise", Wrong::new(reason, "add the address that others reach this node by"));
         section.finish();
         return None;
-    }
-    if listen.is_some() && listen == http {
-        section
-            .wrong("http", Wrong::new("it is the address of listen as well", "give each a port of its own"));
     }
     section.finish();
     let listen = listen?;
@@ -148,8 +166,51 @@ fn read_node(section: Section<'_>, base: &Path) -> Option<NodeSection> {
         data_dir: data_dir?,
         listen,
         advertise: advertise.unwrap_or_else(|| listen.to_string()),
+        witness,
         http,
     })
+}
+
+fn read_gate(section: Section<'_>) -> Option<GateConfig> {
+    let group = section.required("group", "group = \"features\"", |v| {
+        parsed::<GroupName>(v, "a group's name", "\"features\"")
+    });
+    let listen = section.required("listen", "listen = \"0.0.0.0:6400\"", socket);
+    let proxy_protocol = section.optional("proxy_protocol", boolean).unwrap_or(false);
+    let connections_max = section.optional("connections_max", |v| integer(v, 1, 1_000_000));
+    section.absent("ports", "gate for Kafka");
+    section.absent("announce", "gate for Kafka");
+    section.finish();
+    let connections_max = connections_max.unwrap_or(CONNECTIONS_MAX) as usize;
+    Some(GateConfig { group: group?, listen: listen?, proxy_protocol, connections_max })
+}
+
+/// Two listeners cannot share a port, even where one of them names no host.
+fn check_listeners(findings: &Findings, node: Option<&NodeSection>, gates: &[Option<GateConfig>]) {
+    let of_node = node.into_iter().flat_map(|n| {
+        [("listen", Some(n.listen)), ("witness", n.witness), ("http", n.http)]
+            .into_iter()
+            .filter_map(|(key, at)| Some((format!("node.{key}"), at?)))
+    });
+    let of_gates =
+        gates.iter().enumerate().filter_map(|(n, g)| Some((format!("gate[{n}].listen"), g.as_ref()?.listen)));
+    let mut taken: Vec<(String, SocketAddr)> = Vec::new();
+    for (key, at) in of_node.chain(of_gates) {
+        match taken.iter().find(|(_, other)| collide(*other, at)) {
+            Some((other, _)) => {
+                findings.add(
+                    key,
+                    format!("it is the address of {other} as well"),
+                    "give each a port of its own",
+                );
+            }
+            None => taken.push((key, at)),
+        }
+    }
+}
+
+fn collide(a: SocketAddr, b: SocketAddr) -> bool {
+    a.port() == b.port() && (a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified())
 }
 
 fn read_cluster(section: Section<'_>) -> Option<ClusterSection> {

@@ -272,6 +272,14 @@ pub(super) fn integer(value: &Value, min: u64, max: u64) -> Result<u64, Wrong> {
     fits.ok_or_else(|| Wrong::new(format!("{number} is out of range"), remedy()))
 }
 
+/// `true` or `false`.
+pub(super) fn boolean(value: &Value) -> Result<bool, Wrong> {
+    let wrong = || {
+        Wrong::new(format!("it is {}, not true or false", kind(value)), "write true or false, without quotes")
+    };
+    value.as_bool().ok_or_else(wrong)
+}
+
 /// One of a few words.
 pub(super) fn word<T: Copy>(value: &Value, words: &[(&str, T)]) -> Result<T, Wrong> {
     let listed: Vec<String> = words.iter().map(|(word, _)| format!("{word:?}")).collect();

@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use super::{GroupsFile, NodeConfig, Profile, Timings};
-use primacy_core::{GroupName, LossBudget};
+use primacy_core::{Durability, GroupKind, GroupName, LossBudget, OnNoSite, Probe};
 use std::fmt::Write;
 use std::path::Path;
 
@@ -90,6 +90,81 @@ fn a_good_node_file_is_read_whole() {
 }
 
 #[test]
+fn gates_and_the_witness_are_read() {
+    let text = format!(
+        "{}{}",
+        NODE.replacen("http =", "witness = \"0.0.0.0:7102\"\nhttp =", 1),
+        "[[gate]]\ngroup = \"features\"\nlisten = \"0.0.0.0:6400\"\n\
+         [[gate]]\ngroup = \"features\"\nlisten = \"0.0.0.0:6401\"\nproxy_protocol = true\nconnections_max = 5\n",
+    );
+    let config = NodeConfig::parse(&text, Path::new("")).unwrap();
+    assert_eq!(config.node.witness.map(|at| at.port()), Some(7_102));
+    let gates: Vec<_> =
+        config.gates.iter().map(|g| (g.listen.port(), g.proxy_protocol, g.connections_max)).collect();
+    assert_eq!(gates, [(6_400, false, 10_000), (6_401, true, 5)]);
+    let plain = NodeConfig::parse(NODE, Path::new("")).unwrap();
+    assert_eq!((plain.node.witness, plain.gates), (None, vec![]));
+}
+
+#[test]
+fn every_bad_key_of_a_gate_is_named() {
+    let base = format!("{NODE}[[gate]]\ngroup = \"features\"\nlisten = \"0.0.0.0:6400\"\n");
+    table(
+        &base,
+        problems_of_node,
+        &[
+            (
+                "group =",
+                "groups =",
+                "gate[0].group: it is missing; add a line such as group = \"features\"\ngate[0].groups: there is no such key; did you mean group?",
+            ),
+            (
+                "6400\"",
+                "6400\"\nproxy_protocoll = true",
+                "gate[0].proxy_protocoll: there is no such key; did you mean proxy_protocol?",
+            ),
+            (
+                "6400\"",
+                "6400\"\nproxy_protocol = 2",
+                "gate[0].proxy_protocol: it is an integer, not true or false; write true or false, without quotes",
+            ),
+            (
+                "6400\"",
+                "6400\"\nconnections_max = 0",
+                "gate[0].connections_max: 0 is out of range; write a whole number from 1 to 1000000, without quotes",
+            ),
+            (
+                "6400\"",
+                "6400\"\nports = \"9200-9215\"",
+                "gate[0].ports: this version has no gate for Kafka; remove the key",
+            ),
+            (
+                "0.0.0.0:6400",
+                "0.0.0.0:7101",
+                "gate[0].listen: it is the address of node.listen as well; give each a port of its own",
+            ),
+            (
+                "6400\"",
+                "6400\"\n[[gate]]\ngroup = \"g\"\nlisten = \"127.0.0.1:6400\"",
+                "gate[1].listen: it is the address of gate[0].listen as well; give each a port of its own",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn the_arithmetic_of_leases_is_shown() {
+    assert_eq!(
+        Timings::of(Profile::Lan).arithmetic(),
+        "lease 3s, renewed every 900ms: a silent primary is waited out after at most 6.33s"
+    );
+    assert_eq!(
+        Timings::of(Profile::Wan).arithmetic(),
+        "lease 4s, renewed every 1s: a silent primary is waited out after at most 7.34s"
+    );
+}
+
+#[test]
 fn each_timing_can_be_set_by_itself() {
     let text = NODE.replacen(
         "profile = \"lan\"",
@@ -124,9 +199,17 @@ fn every_bad_key_of_a_node_file_is_named() {
                 "qqq =",
                 "node.qqq: there is no such key; remove it; known here: advertise, data_dir, http, id, listen, sentinel, site, witness",
             ),
-            ("http =", "witness =", "node.witness: this version has no witness; remove the key"),
+            (
+                "http =",
+                "witness = \"10.0.0.1:7101\"\nhttp =",
+                "node.witness: it is the address of node.listen as well; give each a port of its own",
+            ),
+            (
+                "http =",
+                "witness = \"10.0.0.1\"\nhttp =",
+                "node.witness: \"10.0.0.1\" is not an IP address with a port; write IP:PORT, such as \"0.0.0.0:7101\"",
+            ),
             ("http =", "sentinel =", "node.sentinel: this version has no Sentinel listener; remove the key"),
-            ("[node]", "[[gate]]\n[node]", "gate: this version has no gate; remove the key"),
             (
                 "[node]",
                 "[nodes]",
@@ -177,7 +260,7 @@ fn every_bad_key_of_a_node_file_is_named() {
             (
                 "0.0.0.0:7103",
                 "10.0.0.1:7101",
-                "node.http: it is the address of listen as well; give each a port of its own",
+                "node.http: it is the address of node.listen as well; give each a port of its own",
             ),
             (
                 "http =",
@@ -386,7 +469,91 @@ fn a_good_groups_file_is_read_with_its_defaults() {
     assert_eq!(groups[0].max_loss, LossBudget::Bytes(1 << 20));
     assert_eq!(groups[0].members[0].priority, 100);
     assert!(groups[0].members[1].address.tls);
+    assert_eq!((groups[0].tail_max_bytes, groups[0].may_kill), (64 << 20, false));
+    assert_eq!((groups[0].durability, groups[0].on_no_site), (Durability::Local, OnNoSite::Refuse));
+    let set = "name = \"features\"\ntail_max = \"1 GiB\"\nmay_kill = true\ndurability = \"site\"\non_no_site = \"degrade\"";
+    let group = GroupsFile::parse(&GROUPS.replacen("name = \"features\"", set, 1)).unwrap().remove(0);
+    assert_eq!((group.tail_max_bytes, group.may_kill), (1 << 30, true));
+    assert_eq!((group.durability, group.on_no_site), (Durability::Site, OnNoSite::Degrade));
+    let lax = "name = \"features\"\nfence = \"none\"";
+    let group = GroupsFile::parse(&GROUPS.replacen("name = \"features\"", lax, 1)).unwrap().remove(0);
+    assert_eq!(group.durability, Durability::Async, "without a witness no reply waits for it");
     assert_eq!(GroupsFile::parse("").unwrap(), []);
+}
+
+const ENDPOINT: &str = r#"
+[[endpoint]]
+name = "model"
+down_after = "2s"
+[[endpoint.member]]
+name = "east"
+site = "east"
+address = "10.0.0.1:8000"
+probe = "http:/healthz?deep=1"
+[[endpoint.member]]
+name = "west"
+site = "west"
+address = "10.0.0.2:8000"
+"#;
+
+#[test]
+fn an_endpoint_group_is_read_with_its_defaults() {
+    let groups = GroupsFile::parse(&format!("{GROUPS}{ENDPOINT}")).unwrap();
+    let model = &groups[1];
+    assert_eq!((model.kind, model.down_after_ms), (GroupKind::Endpoint, 2_000));
+    assert_eq!((model.max_loss, model.durability), (LossBudget::Any, Durability::Async));
+    assert_eq!(model.members[0].probe, Probe::Http { path: "/healthz?deep=1".to_owned() });
+    assert_eq!(model.members[1].probe, Probe::Tcp);
+}
+
+#[test]
+fn every_bad_key_of_an_endpoint_group_is_named() {
+    table(
+        ENDPOINT,
+        problems_of_groups,
+        &[
+            (
+                "http:/healthz?deep=1",
+                "grpc",
+                "endpoint.model.member.east.probe: this version has no gRPC probe; write \"tcp\" or \"http:/healthz\"",
+            ),
+            (
+                "http:/healthz?deep=1",
+                "udp",
+                "endpoint.model.member.east.probe: \"udp\" is not known; write \"tcp\" or \"http:/healthz\"",
+            ),
+            (
+                "http:/healthz?deep=1",
+                "http:healthz",
+                "endpoint.model.member.east.probe: the path \"healthz\" does not begin with a slash; use the path of a health check, such as \"http:/healthz\"",
+            ),
+            (
+                "http:/healthz?deep=1",
+                "http:/a b",
+                "endpoint.model.member.east.probe: the path \"/a b\" has the character ' '; use the path of a health check, such as \"http:/healthz\"",
+            ),
+            (
+                "10.0.0.2:8000",
+                "rediss://10.0.0.2:8000",
+                "endpoint.model.member.west.address: rediss://10.0.0.2:8000 asks for TLS, which a gate passes on without speaking it; write HOST:PORT",
+            ),
+            (
+                "down_after",
+                "max_loss",
+                "endpoint.model.max_loss: there is no such key; remove it; known here: down_after, failover, member, name",
+            ),
+            (
+                "10.0.0.2:8000",
+                "10.0.0.1:8000",
+                "endpoint.model.member.west.address: 10.0.0.1:8000 is the address of east in group model as well; a server belongs to one member of one group",
+            ),
+        ],
+    );
+    let shared = format!("{GROUPS}{}", ENDPOINT.replace("model", "features"));
+    assert_eq!(
+        problems_of_groups(&shared),
+        "endpoint.features: the group is named twice; give each group its own name"
+    );
 }
 
 #[test]
@@ -432,30 +599,45 @@ fn every_bad_key_of_a_groups_file_is_named() {
             ),
             (
                 "name = \"features\"",
-                "name = \"features\"\ntail_max = \"64 MiB\"",
-                "redis.features.tail_max: this version has no witness, so there is no tail to keep; remove the key",
+                "name = \"features\"\ntail_max = \"any\"",
+                "redis.features.tail_max: \"any\" is not a size; write a number with its unit, such as \"64 MiB\"",
             ),
             (
                 "name = \"features\"",
-                "name = \"features\"\nmay_kill = false",
-                "redis.features.may_kill: this version has no guard that could kill a frozen server; remove the key",
+                "name = \"features\"\ntail_max = \"1 KiB\"",
+                "redis.features.tail_max: 1024 bytes is out of range; use a size from \"64 KiB\" to \"16 GiB\"",
             ),
             (
                 "name = \"features\"",
-                "name = \"features\"\ndurability = \"local\"",
-                "redis.features.durability: this version has no gate, which is what holds replies; remove the key",
+                "name = \"features\"\nmay_kill = \"no\"",
+                "redis.features.may_kill: it is a string, not true or false; write true or false, without quotes",
             ),
             (
                 "name = \"features\"",
-                "name = \"features\"\non_no_site = \"refuse\"",
-                "redis.features.on_no_site: this version has no gate, which is what holds replies; remove the key",
+                "name = \"features\"\ndurability = \"quorum\"",
+                "redis.features.durability: \"quorum\" is not known; write \"async\" or \"local\" or \"site\"",
+            ),
+            (
+                "name = \"features\"",
+                "name = \"features\"\nfence = \"none\"\ndurability = \"site\"",
+                "redis.features.durability: replies cannot wait for a witness with durability = \"site\": fence = \"none\" has none; use durability = \"async\", or fence = \"witness\"",
+            ),
+            (
+                "site = \"west\"",
+                "site = \"east\"",
+                "redis.features.member: all members are at site east: a primary there that is cut off with them stays open, and is never proven shut; put a member at another site, or ask for Sentinel's kind of safety by fence = \"none\"",
+            ),
+            (
+                "priority = 50",
+                "probe = \"tcp\"",
+                "redis.features.member.west-a.probe: there is no such key; remove it; known here: address, name, priority, site",
+            ),
+            (
+                "name = \"features\"",
+                "name = \"features\"\non_no_site = \"wait\"",
+                "redis.features.on_no_site: \"wait\" is not known; write \"refuse\" or \"degrade\"",
             ),
             ("[[redis]]", "[[kafka]]\n[[redis]]", "kafka: this version has no Kafka groups; remove the key"),
-            (
-                "[[redis]]",
-                "[[endpoint]]\n[[redis]]",
-                "endpoint: this version has no endpoint groups; remove the key",
-            ),
             (
                 "site = \"west\"\n",
                 "",

@@ -1,6 +1,7 @@
 //! The timings of a cluster: a profile, each value overridable, and the arithmetic that makes leases safe.
 
 use super::section::{Section, Wrong, duration, duration_of, string, word};
+use primacy_core::view::SafetyTimes;
 use std::time::Duration;
 use toml::Value;
 
@@ -53,6 +54,24 @@ impl Timings {
             },
         }
     }
+
+    /// What the lease rests on, in one line for a person.
+    pub fn arithmetic(&self) -> String {
+        let safety = SafetyTimes::of(self.lease_ttl);
+        let waited_out = safety.lease_ttl + safety.lease_margin + safety.passive_bound;
+        format!(
+            "lease {}, renewed every {}: a silent primary is waited out after at most {}",
+            show(self.lease_ttl),
+            show(self.lease_renew),
+            seconds(waited_out)
+        )
+    }
+}
+
+/// Rounded up to hundredths, because it bounds something.
+fn seconds(duration: Duration) -> String {
+    let hundredths = duration.as_millis().div_ceil(10);
+    format!("{}s", hundredths as f64 / 100.0)
 }
 
 /// Reads profile and timings out of `[cluster]`.

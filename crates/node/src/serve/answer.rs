@@ -83,6 +83,7 @@ pub(crate) fn remedy(group: &Group) -> Option<String> {
 pub(crate) fn kind(kind: GroupKind) -> v1::GroupKind {
     match kind {
         GroupKind::Redis => v1::GroupKind::Redis,
+        GroupKind::Endpoint => v1::GroupKind::Endpoint,
     }
 }
 

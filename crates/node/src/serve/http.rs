@@ -242,6 +242,7 @@ fn member_json(m: &v1::MemberStatus) -> Value {
 fn kind_word(kind: v1::GroupKind) -> &'static str {
     match kind {
         v1::GroupKind::Redis => "redis",
+        v1::GroupKind::Endpoint => "endpoint",
         v1::GroupKind::Unspecified => "unknown",
     }
 }

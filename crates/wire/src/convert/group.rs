@@ -91,6 +91,11 @@ impl TryFrom<v1::GroupSpec> for GroupSpec {
     type Error = WireError;
 
     fn try_from(spec: v1::GroupSpec) -> Result<Self, WireError> {
+        let fence = chosen::<v1::FencePolicy, _>(spec.fence, "fence")?;
+        let durability_by_default = match fence {
+            FencePolicy::Witness => Durability::Local,
+            FencePolicy::None => Durability::Async,
+        };
         let durability = spec.durability.map(|d| chosen::<v1::Durability, _>(d, "durability"));
         let on_no_site = spec.on_no_site.map(|o| chosen::<v1::OnNoSite, _>(o, "on_no_site"));
         Ok(Self {
@@ -99,10 +104,10 @@ impl TryFrom<v1::GroupSpec> for GroupSpec {
             failover: chosen::<v1::FailoverMode, _>(spec.failover, "failover")?,
             down_after_ms: spec.down_after_ms,
             max_loss: required(spec.max_loss, "max_loss")?,
-            fence: chosen::<v1::FencePolicy, _>(spec.fence, "fence")?,
+            fence,
             tail_max_bytes: spec.tail_max_bytes.unwrap_or(TAIL_MAX_BYTES),
             may_kill: spec.may_kill,
-            durability: durability.transpose()?.unwrap_or(Durability::Local),
+            durability: durability.transpose()?.unwrap_or(durability_by_default),
             on_no_site: on_no_site.transpose()?.unwrap_or(OnNoSite::Refuse),
             members: each(spec.members, "members")?,
         })

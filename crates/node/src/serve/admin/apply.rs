@@ -60,7 +60,7 @@ impl Shared {
         for group in groups {
             for m in group.members.iter().filter(|m| !sites.contains(&m.site)) {
                 problems.push(Problem {
-                    key: format!("redis.{}.member.{}.site", group.name, m.name),
+                    key: format!("{}.{}.member.{}.site", group.kind, group.name, m.name),
                     reason: format!("no node is at site {}", m.site),
                     remedy: format!("use one of {}, or add a node there first", listed.join(", ")),
                 });

@@ -1,6 +1,8 @@
 //! What an apply would change, in lines a person reads.
 
-use primacy_core::{FailoverMode, FencePolicy, Group, GroupSpec, MemberSpec, State};
+use primacy_core::{
+    FailoverMode, FencePolicy, Group, GroupSpec, LossBudget, MemberSpec, OnNoSite, Probe, State,
+};
 use primacy_wire::v1;
 use std::time::Duration;
 
@@ -38,6 +40,10 @@ fn one(known: Option<&Group>, wanted: &GroupSpec) -> v1::Change {
         ("down_after", time(known.spec.down_after_ms), time(wanted.down_after_ms)),
         ("max_loss", known.spec.max_loss.to_string(), wanted.max_loss.to_string()),
         ("fence", fence(known.spec.fence).to_owned(), fence(wanted.fence).to_owned()),
+        ("tail_max", size(known.spec.tail_max_bytes), size(wanted.tail_max_bytes)),
+        ("may_kill", known.spec.may_kill.to_string(), wanted.may_kill.to_string()),
+        ("durability", known.spec.durability.word().to_owned(), wanted.durability.word().to_owned()),
+        ("on_no_site", answer(known.spec.on_no_site).to_owned(), answer(wanted.on_no_site).to_owned()),
     ];
     lines
         .extend(pairs.into_iter().filter(|(_, a, b)| a != b).map(|(key, a, b)| format!("{key}: {a} -> {b}")));
@@ -65,7 +71,12 @@ fn member_lines(known: &GroupSpec, wanted: &GroupSpec) -> Vec<String> {
 }
 
 fn describe(m: &MemberSpec) -> String {
-    format!("{} at {}, priority {}", m.site, m.address, m.priority)
+    let probe = match &m.probe {
+        Probe::Native => String::new(),
+        Probe::Tcp => ", probe tcp".to_owned(),
+        Probe::Http { path } => format!(", probe http:{path}"),
+    };
+    format!("{} at {}, priority {}{probe}", m.site, m.address, m.priority)
 }
 
 fn mode(mode: FailoverMode) -> &'static str {
@@ -80,6 +91,17 @@ fn fence(policy: FencePolicy) -> &'static str {
         FencePolicy::Witness => "witness",
         FencePolicy::None => "none",
     }
+}
+
+fn answer(on_no_site: OnNoSite) -> &'static str {
+    match on_no_site {
+        OnNoSite::Refuse => "refuse",
+        OnNoSite::Degrade => "degrade",
+    }
+}
+
+fn size(bytes: u64) -> String {
+    LossBudget::Bytes(bytes).to_string()
 }
 
 fn time(ms: u64) -> String {
@@ -125,11 +147,15 @@ address = "10.0.0.2:6379"
         state.apply(1, &command).unwrap();
         assert_eq!(told(&state, FILE), "CHANGE_KIND_UNCHANGED features: ");
         let edited = FILE
-            .replace("name = \"features\"", "name = \"features\"\ndown_after = \"2s\"\nfailover = \"manual\"")
+            .replace(
+                "name = \"features\"",
+                "name = \"features\"\ndown_after = \"2s\"\nfailover = \"manual\"\ntail_max = \"1 GiB\"\ndurability = \"site\"",
+            )
             .replace("10.0.0.2:6379", "10.0.0.3:6379");
         assert_eq!(
             told(&state, &edited),
             "CHANGE_KIND_CHANGED features: failover: automatic -> manual | down_after: 1s -> 2s | \
+             tail_max: 64 MiB -> 1 GiB | durability: local -> site | \
              member west-a: west at 10.0.0.2:6379, priority 100 -> west at 10.0.0.3:6379, priority 100"
         );
         assert_eq!(told(&state, ""), "CHANGE_KIND_REMOVED features: ");
