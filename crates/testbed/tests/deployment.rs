@@ -6,10 +6,12 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use primacy_testbed::load::StaticLocate;
 use primacy_testbed::{
-    Cluster, ClusterOptions, Credentials, Deployment, DeploymentOptions, Workdir, wait_for,
+    Cluster, ClusterOptions, Credentials, Deployment, DeploymentOptions, Load, LoadOptions, Process, Wan,
+    WanOptions, Workdir, wait_for,
 };
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -51,7 +53,7 @@ fn stand_in(dir: &Workdir) -> PathBuf {
 *" redis-conf --group features --member east-a -f "*) ;;
 *" redis-conf --group features --member "*)
     [ "${{10}}" = -c ] && grep -q 'username = "primacy"' "${{11}}" || exit 2
-    echo "replicaof 127.0.0.1 $(sed -n 's/^address = "127.0.0.1:\(.*\)"/\1/p' "$9" | head -1)" ;;
+    echo "replicaof $(sed -n 's/^address = "\(.*\):\(.*\)"/\1 \2/p' "$9" | head -1)" ;;
 *" apply -f "*) ;;
 *) echo "unexpected: $*" >&2; exit 2 ;;
 esac"#,
@@ -72,6 +74,56 @@ async fn a_deployment_starts_and_settles() {
     assert_eq!(names, ["east-a", "north-a", "west-a"]);
     let unknown = deployment.cli(["dance"]).await.unwrap().success().unwrap_err().to_string();
     assert!(unknown.contains("`primacy dance` failed with exit code 2: unexpected"), "{unknown}");
+}
+
+#[test]
+fn the_sites_of_a_deployment_may_be_far_apart() {
+    const RTT: Duration = Duration::from_millis(30);
+    let mut far = WanOptions::with_rtt(RTT);
+    far.hosts = vec!["east/redis".into()];
+    let test = async |wan: Wan| {
+        let dir = Workdir::create().unwrap();
+        let mut options = DeploymentOptions::new(stand_in(&dir));
+        options.cluster.redis = Some(Credentials { username: "primacy".into(), password: "secret".into() });
+        options.cluster.wan = Some(wan.clone());
+        options.member_hosts = vec![("east".into(), "east/redis".into())];
+        let mut deployment = Deployment::start_serving(options).await.unwrap();
+
+        let ip = |name: &str| wan.host(name).unwrap().address().to_string();
+        let network = |process: &Process| {
+            std::fs::read_link(format!("/proc/{}/ns/net", process.pid())).unwrap().display().to_string()
+        };
+        let member = |name: &str| deployment.group.member(name).unwrap();
+        let (east, west) = (member("east-a"), member("west-a"));
+        assert!(east.address().starts_with(&ip("east/redis")), "{}", east.address());
+        assert!(west.address().starts_with(&ip("west")), "{}", west.address());
+        let node = deployment.cluster.node(3).unwrap();
+        assert!(node.address().starts_with(&ip("west")) && node.http().starts_with(&ip("west")));
+        assert_eq!(network(node.process()), network(west.process()));
+        assert_ne!(network(deployment.cluster.node(1).unwrap().process()), network(east.process()));
+
+        let targets = deployment.targets();
+        let options = LoadOptions {
+            writers: 1,
+            records_max: 10,
+            credentials: Some(Credentials { username: "primacy".into(), password: "secret".into() }),
+            ..LoadOptions::default()
+        };
+        let start = Instant::now();
+        let load =
+            Load::start_at(wan.host("west").unwrap(), options, || Ok(StaticLocate::new(targets))).unwrap();
+        assert_eq!(load.finished().await.acked(), 10);
+        assert!(start.elapsed() >= 10 * RTT, "{:?}", start.elapsed());
+
+        // Restarted, everything is where it was.
+        let before = network(east.process());
+        deployment.group.member_mut("east-a").unwrap().restart().await.unwrap();
+        assert_eq!(network(deployment.group.member("east-a").unwrap().process()), before);
+        deployment.cluster.node_mut(3).unwrap().restart(DEADLINE).await.unwrap();
+        let west = deployment.group.member("west-a").unwrap();
+        assert_eq!(network(deployment.cluster.node(3).unwrap().process()), network(west.process()));
+    };
+    Wan::run(&far, test).unwrap();
 }
 
 #[tokio::test]

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use primacy_testbed::load::StaticLocate;
 use primacy_testbed::{
-    Host, Load, LoadOptions, RedisGroup, RedisOptions, RedisServer, Reject, Target, Verdict, Wan, WanLink,
-    WanOptions, Workdir, wait_for,
+    Host, Load, LoadOptions, RedisGroup, RedisOptions, RedisSentinel, RedisServer, Reject, SentinelOptions,
+    Target, Verdict, Wan, WanLink, WanOptions, Workdir, wait_for,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -308,6 +308,12 @@ fn redis_is_far_away_and_replicates_over_the_wan() {
         })
         .await
         .unwrap();
+        let mut options = SentinelOptions::new("west-s", dir.path().join("west-s"), "g", east.address());
+        options.host = Some(west.clone());
+        let sentinel = RedisSentinel::start(options).await.unwrap();
+        assert!(sentinel.address().starts_with(&west.address().to_string()));
+        sentinel.wait_discovered(2, 0, PATIENCE).await.unwrap();
+
         wan.cut("east", "west").unwrap();
         let mut connection = east.connection().await.unwrap();
         redis::cmd("SET").arg("k").arg("w").query_async::<()>(&mut connection).await.unwrap();
