@@ -157,6 +157,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_failed_write_leaves_what_arrived_to_the_reader() {
+        let (ours, mut theirs) = tokio::io::duplex(64);
+        let ending = Arc::new(Ending::of_reader());
+        let mut recording = Recording::new(ours, ending.clone());
+        theirs.write_all(b"last words").await.unwrap();
+        drop(theirs);
+        recording.write_all(b"x").await.unwrap_err();
+        assert_eq!(ending.get(), None);
+        let mut bytes = Vec::new();
+        recording.read_to_end(&mut bytes).await.unwrap();
+        assert_eq!((&bytes[..], ending.get()), (&b"last words"[..], Some(LinkEnd::Eof)));
+    }
+
+    #[tokio::test]
     async fn a_stream_that_is_dropped_was_given_up() {
         let (ours, _theirs) = tokio::io::duplex(64);
         let ending = Arc::new(Ending::default());

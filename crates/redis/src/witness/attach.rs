@@ -46,10 +46,10 @@ pub(super) async fn look(wire: &mut Wire, link: &Link, options: &WitnessOptions)
     hello.cmd("REPLCONF").arg("listening-port").arg(*port);
     hello.cmd("REPLCONF").arg("ip-address").arg(host);
     hello.cmd("REPLCONF").arg("capa").arg("eof").arg("capa").arg("psync2");
-    wire.send(&hello.get_packed_pipeline()).await.map_err(ended)?;
+    wire.send(&hello.get_packed_pipeline()).await.map_err(|e| ended(&e))?;
     let mut replies = Vec::new();
     for _ in 0..hello.len() {
-        replies.push(wire.reply().await.map_err(ended)?);
+        replies.push(wire.reply().await.map_err(|e| ended(&e))?);
         if replies.len() == greetings {
             link::accept_greeting(&replies).map_err(|e| format!("{e}; {}", e.remedy()))?;
         }
@@ -135,8 +135,8 @@ impl Found {
     ) -> Result<Begin, String> {
         let (replid, from) = self.wanted(tail, options);
         let psync = redis::cmd("PSYNC").arg(&replid).arg(from + 1).get_packed_command();
-        wire.send(&psync).await.map_err(ended)?;
-        let line = wire.line().await.map_err(ended)?;
+        wire.send(&psync).await.map_err(|e| ended(&e))?;
+        let line = wire.line().await.map_err(|e| ended(&e))?;
         parse(&line, replid, from).ok_or_else(|| format!("PSYNC is answered by {line:?}"))
     }
 }
@@ -156,7 +156,7 @@ fn parse(line: &str, asked: String, from: u64) -> Option<Begin> {
     }
 }
 
-pub(super) fn ended(error: io::Error) -> String {
+fn ended(error: &io::Error) -> String {
     format!("the connection ended before the stream began: {error}")
 }
 

@@ -22,7 +22,7 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(1);
 const LOOK_WITHIN: Duration = Duration::from_secs(2);
 /// A full copy is only promised once a copy for others is done.
 const ASK_WITHIN: Duration = Duration::from_secs(20);
-const COPY_SILENCE_MAX: Duration = Duration::from_secs(60);
+const COPY_SILENCE_MAX: Duration = Duration::from_mins(1);
 const PAUSE_MIN: Duration = Duration::from_millis(10);
 const PAUSE_MAX: Duration = Duration::from_millis(500);
 /// The primary forks for each full copy.
@@ -45,29 +45,42 @@ impl From<String> for Off {
 
 /// Runs until it is aborted.
 pub(super) async fn keep_attached(shared: Arc<Shared>, link: Arc<Link>) {
-    let mut pause = Duration::ZERO;
+    let mut pauses = Pauses::default();
     loop {
         let began = now();
         let outcome = attach_and_stream(&shared, &link).await;
         shared.socket.hang_up();
-        pause = match outcome {
+        match outcome {
             Ok(end) => {
                 shared.ended(end);
-                if now().since(began) >= LASTING { Duration::ZERO } else { longer(pause) }
+                if now().since(began) >= LASTING {
+                    pauses = Pauses::default();
+                }
             }
             Err(Off { detail, in_copy }) => {
                 shared.failed(detail);
-                if in_copy { PAUSE_AFTER_COPY } else { longer(pause) }
+                if in_copy {
+                    sleep(PAUSE_AFTER_COPY).await;
+                }
             }
-        };
-        if !pause.is_zero() {
-            sleep(pause).await;
         }
+        pauses.take().await;
     }
 }
 
-fn longer(pause: Duration) -> Duration {
-    (pause * 2).clamp(PAUSE_MIN, PAUSE_MAX)
+/// Between attempts: none at first, then 10 ms, doubling to 500 ms.
+#[derive(Default)]
+struct Pauses {
+    next: Duration,
+}
+
+impl Pauses {
+    async fn take(&mut self) {
+        if !self.next.is_zero() {
+            sleep(self.next).await;
+        }
+        self.next = (self.next * 2).clamp(PAUSE_MIN, PAUSE_MAX);
+    }
 }
 
 async fn attach_and_stream(shared: &Shared, link: &Link) -> Result<LinkEnd, Off> {

@@ -66,7 +66,9 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn all(text: &[u8]) -> (Vec<Vec<String>>, Result<Option<Vec<String>>, Garbage>) {
+    type Taken = Result<Option<Vec<String>>, Garbage>;
+
+    fn all(text: &[u8]) -> (Vec<Vec<String>>, Taken) {
         let mut buffer = BytesMut::from(text);
         let mut commands = Vec::new();
         loop {
