@@ -13,6 +13,7 @@ mod common;
 use anyhow::{Context, Result, bail};
 use common::cover::Asking;
 use common::{Stand, door_to, held_door_to};
+use primacy_gate::Door;
 use primacy_testbed::{RedisOptions, RedisServer, Workdir};
 use rustix::pipe::{PipeFlags, SpliceFlags, pipe_with, splice};
 use std::collections::BTreeMap;
@@ -66,6 +67,39 @@ async fn main() -> Result<()> {
         }
     }
     print(&ways, &figures);
+    for connections in [200, 2_000, 10_000] {
+        closing(connections).await?;
+    }
+    Ok(())
+}
+
+/// How long after the end of the lease the last of so many connections has ended at its client.
+async fn closing(connections: usize) -> Result<()> {
+    let permitted = common::raise_open_files(50_000) as usize;
+    anyhow::ensure!(permitted > 4 * connections + 100, "{permitted} open files are too few");
+    let target = common::thrifty_echo().await;
+    let stand = Stand::new(Some(door_to(target))).await;
+    let mut clients = Vec::new();
+    for _ in 0..connections {
+        clients.push(stand.echoed_client().await);
+    }
+    let until = common::in_time(Duration::from_millis(300));
+    stand.door.send(Some(Door { until: Some(until), ..door_to(target) }));
+    let ends = clients.into_iter().map(|mut client| {
+        tokio::spawn(async move {
+            let _ = client.read(&mut [0]).await;
+            primacy_runtime::now()
+        })
+    });
+    let mut ended = futures::future::try_join_all(ends.collect::<Vec<_>>()).await?;
+    ended.sort();
+    let ms = |at: usize| ended[at].since(until).as_secs_f64() * 1_000.0;
+    println!(
+        "{connections} connections ended at their clients after {:.1} ms (first), {:.1} (median), {:.1} (last)",
+        ms(0),
+        ms(connections / 2),
+        ms(connections - 1)
+    );
     Ok(())
 }
 

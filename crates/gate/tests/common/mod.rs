@@ -117,6 +117,33 @@ where
     (address, accepting)
 }
 
+/// Raises this process's limit of open files to `wanted`, as far as the system lets it; what it then is.
+pub fn raise_open_files(wanted: u64) -> u64 {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let hard = limit.maximum.unwrap_or(u64::MAX);
+    // Beyond the hard limit only the privileged may.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: Some(hard.max(wanted)) })
+        .or_else(|_| setrlimit(Resource::Nofile, Rlimit { current: Some(hard.min(wanted)), ..limit }));
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+/// A server that sends back what it receives and keeps no buffer for it.
+pub async fn thrifty_echo() -> SocketAddr {
+    let serve = |stream: TcpStream| async move {
+        while stream.readable().await.is_ok() {
+            let mut buffer = [0; 64];
+            match stream.try_read(&mut buffer) {
+                Ok(0) => break,
+                Ok(read) => assert_eq!(stream.try_write(&buffer[..read]).unwrap(), read),
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                Err(_) => break,
+            }
+        }
+    };
+    server(serve).await.0
+}
+
 /// A server that sends back what it receives.
 pub async fn echo() -> SocketAddr {
     let serve = |mut stream: TcpStream| async move {
