@@ -16,7 +16,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
 const PATIENCE: Duration = Duration::from_secs(20);
-/// What the machine may add to a round trip when it is busy with other tests.
+/// What the machine may add to the shortest of many round trips. It may add more to others: the ends are threads of
+/// this test, and wait for their turn when the machine is busy.
 const SLACK: Duration = Duration::from_millis(5);
 const RTT: Duration = Duration::from_millis(40);
 /// Long enough that what has not come until then will not come.
@@ -112,18 +113,18 @@ fn a_round_trip_takes_the_delays_and_little_more() {
         let times = pings(&mut stream, 25).await;
         let median = times[times.len() / 2];
         println!("{RTT:?}: shortest {:?}, median {median:?}, longest {:?}", times[0], times[24]);
-        assert!(times[0] >= RTT && median < RTT + SLACK, "{times:?}");
+        assert!(times[0] >= RTT && times[0] < RTT + SLACK && median < 2 * RTT, "{times:?}");
 
         // The lab is next to everybody, and a link may differ from the others, each way.
         let mut stream = connect(wan.lab(), &echo).await.unwrap();
         let times = pings(&mut stream, 25).await;
         println!("lab: shortest {:?}, median {:?}", times[0], times[12]);
-        assert!(times[12] < SLACK, "{times:?}");
+        assert!(times[0] < SLACK, "{times:?}");
         wan.set_link_one_way("north", "east", &WanLink::default()).unwrap();
         let mut stream = connect(wan.host("north").unwrap(), &echo).await.unwrap();
         let times = pings(&mut stream, 25).await;
         println!("one way only: shortest {:?}, median {:?}", times[0], times[12]);
-        assert!(times[0] >= RTT / 2 && times[12] < RTT / 2 + SLACK, "{times:?}");
+        assert!(times[0] >= RTT / 2 && times[0] < RTT / 2 + SLACK, "{times:?}");
     });
 }
 
@@ -175,10 +176,14 @@ fn a_firewall_resets_new_connections_only_or_all() {
         let echo = echo_at(wan.host("east").unwrap());
         let mut open = connect(west, &echo).await.unwrap();
         wan.reject("west", "east", Reject::NewConnections).unwrap();
-        let start = Instant::now();
-        let error = connect(west, &echo).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
-        assert!(start.elapsed() < RTT, "the firewall is at the sender's: {:?}", start.elapsed());
+        let mut shortest = PATIENCE;
+        for _ in 0..9 {
+            let start = Instant::now();
+            let error = connect(west, &echo).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+            shortest = shortest.min(start.elapsed());
+        }
+        assert!(shortest < RTT, "the firewall is at the sender's: {shortest:?}");
         pings(&mut open, 2).await;
 
         wan.reject("west", "east", Reject::Everything).unwrap();
@@ -233,7 +238,7 @@ fn a_filter_tells_hosts_of_a_site_apart() {
         let neighbour = wan.host("east/clients").unwrap();
         wan.set_link("east", "west", &WanLink::with_rtt(RTT)).unwrap();
         let times = pings(&mut connect(neighbour, &echo).await.unwrap(), 9).await;
-        assert!(times[4] < SLACK, "{times:?}");
+        assert!(times[0] < SLACK, "{times:?}");
         wan.filter("east", "east", |_| Verdict::Drop).unwrap();
         assert_eq!(connect(neighbour, &echo).await.unwrap_err().kind(), ErrorKind::TimedOut);
     });

@@ -68,8 +68,11 @@ fn run(network: &Mutex<Network>, devices: &[SyncDevice], end: &OwnedFd) {
     let mut buffer = [0; PACKET_BYTES_MAX];
     loop {
         let due = locked(network).next_due();
-        let Ok(readable) = wait(devices, end, due) else { return };
-        let Some(readable) = readable else { return };
+        let readable = match wait(devices, end, due) {
+            Ok(Some(readable)) => readable,
+            Ok(None) => return,
+            Err(error) => return tracing::error!("the network between the sites has ended: {error}"),
+        };
         let mut network = locked(network);
         for (host, device) in devices.iter().enumerate().filter(|(host, _)| readable[*host]) {
             for _ in 0..BATCH_PACKETS {
