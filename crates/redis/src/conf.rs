@@ -7,7 +7,7 @@
 //! Passwords of replication users are derived from the control user's, one for each member, so that there is one
 //! secret to keep; a file reveals its own member's password and the hashes of the others.
 
-use primacy_core::{GroupName, GroupSpec, MemberName, MemberSpec};
+use primacy_core::{GroupKind, GroupName, GroupSpec, MemberName, MemberSpec};
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
 
@@ -40,6 +40,9 @@ pub enum ConfError {
         /// What there is.
         known: String,
     },
+    /// The group's members are no Redis servers.
+    #[error("group {0} is of kind {1}: its members have no redis.conf")]
+    NotRedis(GroupName, GroupKind),
     /// That name is everybody's.
     #[error("the control user cannot be {0:?}: give Primacy a user of its own, such as \"primacy\"")]
     UserTaken(String),
@@ -64,7 +67,8 @@ fn hex(bytes: &[u8]) -> String {
 
 /// What the control user may do: what probes and actions send, nothing else.
 const CONTROL_RIGHTS: &str = "resetkeys resetchannels ~primacy:fence-probe -@all +auth +ping +info +del +replicaof +psync +replconf \
-     +config|get +config|set +client|setname +client|list +client|kill +client|pause +client|unpause";
+     +config|get +config|set +client|setname +client|list +client|kill +client|pause +client|unpause \
+     +acl|setuser +acl|getuser";
 /// What a replica sends to its source.
 const REPLICATION_RIGHTS: &str = "resetkeys resetchannels -@all +auth +ping +psync +replconf";
 /// What no application should do to a member: each of these can undo a fence or become a replica that counts.
@@ -76,6 +80,9 @@ const DEFAULT_DENIED: &str =
 /// # Errors
 /// When the group has no such member, or the user cannot be Primacy's own.
 pub fn redis_conf(spec: &GroupSpec, member: &MemberName, secrets: &ConfSecrets) -> Result<String, ConfError> {
+    if spec.kind != GroupKind::Redis {
+        return Err(ConfError::NotRedis(spec.name.clone(), spec.kind));
+    }
     let Some(this) = spec.member(member) else {
         let known: Vec<_> = spec.members.iter().map(|m| m.name.as_str()).collect();
         return Err(ConfError::UnknownMember {
@@ -196,7 +203,7 @@ fn users(lines: &mut Lines, spec: &GroupSpec, this: &MemberSpec, secrets: &ConfS
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use primacy_core::{FailoverMode, FencePolicy, GroupKind, LossBudget, SiteName};
+    use primacy_core::{Durability, FailoverMode, FencePolicy, LossBudget, OnNoSite, Probe, SiteName};
 
     fn spec() -> GroupSpec {
         let member = |name: &str, port: u16| MemberSpec {
@@ -204,6 +211,7 @@ mod tests {
             site: SiteName::new("east").unwrap(),
             address: format!("10.0.0.1:{port}").parse().unwrap(),
             priority: 100,
+            probe: Probe::Native,
         };
         GroupSpec {
             name: GroupName::new("features").unwrap(),
@@ -212,6 +220,10 @@ mod tests {
             down_after_ms: 1_000,
             max_loss: LossBudget::Bytes(0),
             fence: FencePolicy::Witness,
+            tail_max_bytes: 1 << 20,
+            may_kill: false,
+            durability: Durability::Local,
+            on_no_site: OnNoSite::Refuse,
             members: vec![member("east-a", 1), member("west-a", 2)],
         }
     }
@@ -246,5 +258,8 @@ mod tests {
         let unknown = redis_conf(&spec, &MemberName::new("north").unwrap(), &secrets("primacy")).unwrap_err();
         assert_eq!(unknown.to_string(), "group features has no member north; it has east-a, west-a");
         assert!(redis_conf(&spec, &spec.members[0].name, &secrets("default")).is_err());
+        let model = GroupSpec { kind: GroupKind::Endpoint, ..spec.clone() };
+        let error = redis_conf(&model, &spec.members[0].name, &secrets("primacy")).unwrap_err();
+        assert_eq!(error.to_string(), "group features is of kind endpoint: its members have no redis.conf");
     }
 }

@@ -4,6 +4,7 @@
 //! commands, is found out in the middle of the first failover unless it is found out before. The idea: ask it all
 //! that matters once, and try each right by a call that changes nothing: rights are checked before arguments are.
 
+use crate::boot::{self, BootFence};
 use crate::hand::PROBE_KEY;
 use crate::link::{DialError, Session};
 use crate::{Access, info, reply};
@@ -38,8 +39,8 @@ pub struct Inspection {
     pub maxmemory_bytes: u64,
     /// `min-replicas-to-write` at the moment.
     pub min_replicas: u64,
-    /// What is not wrong and should be known.
-    pub notes: Vec<String>,
+    /// What becomes of it when it restarts, as far as that can be seen from this host.
+    pub boot: BootFence,
 }
 
 /// A server that cannot be a member, and what to do about it.
@@ -104,7 +105,8 @@ async fn look_over(
     let server = what_it_is(&answers)?;
     let rights = session.ask(&rights()).await.map_err(gone)?;
     check_rights(&rights)?;
-    let inspection = what_it_does(&answers, server)?;
+    let boot = boot::look(&server, address).await;
+    let inspection = what_it_does(&answers, server, boot)?;
     check_source(&inspection.role, group).await?;
     check_sentinel(&session.ask(&clients()).await.map_err(gone)?)?;
     Ok(inspection)
@@ -181,7 +183,7 @@ fn what_it_is(answers: &[Value]) -> Result<info::Server, Finding> {
 const CLUSTER: &str =
     "Redis Cluster fails over by itself; set cluster-enabled no, or leave it out of groups.toml";
 
-fn what_it_does(answers: &[Value], server: info::Server) -> Result<Inspection, Finding> {
+fn what_it_does(answers: &[Value], server: info::Server, boot: BootFence) -> Result<Inspection, Finding> {
     let replication = info::Replication::parse(section(answers, "replication")?);
     let replication =
         replication.ok_or_else(|| found("INFO replication has no role or no history", NOT_REDIS))?;
@@ -202,13 +204,6 @@ fn what_it_does(answers: &[Value], server: info::Server) -> Result<Inspection, F
     }
     let number = |name| setting(answers, name).map(|value| value.parse().unwrap_or_default());
     let config_file = Some(server.config_file).filter(|path| !path.is_empty());
-    let mut notes = Vec::new();
-    if config_file.is_none() {
-        notes.push(
-            "it was started without a configuration file: after a restart it is an open, empty primary"
-                .into(),
-        );
-    }
     Ok(Inspection {
         version: server.version,
         role: replication.role,
@@ -218,7 +213,7 @@ fn what_it_does(answers: &[Value], server: info::Server) -> Result<Inspection, F
         config_file,
         maxmemory_bytes: number("maxmemory")?,
         min_replicas: number("min-replicas-to-write")?,
-        notes,
+        boot,
     })
 }
 
@@ -231,6 +226,9 @@ fn rights() -> Pipeline {
     pipeline.cmd("CLIENT").arg("KILL").arg("ID").arg("0");
     pipeline.cmd("CLIENT").arg("LIST").arg("TYPE").arg("primacy-check");
     pipeline.cmd("REPLICAOF").arg("127.0.0.1").arg("primacy-check");
+    // The rule does not exist, and a user is made only when all its rules are good.
+    pipeline.cmd("ACL").arg("SETUSER").arg("primacy-check").arg("primacy-check");
+    pipeline.cmd("ACL").arg("GETUSER").arg("primacy-check");
     pipeline.cmd("DEL").arg(PROBE_KEY);
     pipeline.cmd("REPLCONF").arg("primacy-check").arg("1");
     // Behind other commands, and without an offset, it is refused for either.

@@ -10,6 +10,7 @@
 //! deadline it is given. It never runs `CONFIG REWRITE`: a server that restarts is nobody's primary.
 
 mod access;
+mod boot;
 mod conf;
 mod hand;
 mod info;
@@ -20,6 +21,7 @@ mod reply;
 mod witness;
 
 pub use access::Access;
+pub use boot::BootFence;
 pub use conf::{ConfError, ConfSecrets, redis_conf};
 pub use hand::{ActionError, Hand};
 pub use inspect::{InspectError, Inspection, inspect};

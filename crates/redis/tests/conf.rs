@@ -5,11 +5,11 @@ mod common;
 
 use common::{DEADLINE, Watch, address, fence, group, linked, name, perform};
 use primacy_core::{
-    ActionKind, Address, FailoverMode, FencePolicy, GroupKind, GroupSpec, LossBudget, MemberSpec, Outcome,
-    SiteName,
+    ActionKind, Address, Durability, FailoverMode, FencePolicy, GroupKind, GroupSpec, LossBudget, MemberSpec,
+    OnNoSite, Outcome, Probe, SiteName,
 };
-use primacy_redis::{Access, ConfSecrets, Hand, Links, inspect, redis_conf};
-use primacy_testbed::{RedisOptions, RedisServer, Workdir, ports};
+use primacy_redis::{Access, BootFence, ConfSecrets, Hand, Links, inspect, redis_conf};
+use primacy_testbed::{RedisOptions, RedisServer, Workdir, ports, wait_for};
 
 const PASSWORD: &str = "s3cret";
 
@@ -24,7 +24,13 @@ async fn start() -> Group {
     let dir = Workdir::create().unwrap();
     let member = |name: &str| {
         let address: Address = format!("127.0.0.1:{}", ports::free().unwrap()).parse().unwrap();
-        MemberSpec { name: common::name(name), site: SiteName::new("east").unwrap(), address, priority: 100 }
+        MemberSpec {
+            name: common::name(name),
+            site: SiteName::new("east").unwrap(),
+            address,
+            priority: 100,
+            probe: Probe::Native,
+        }
     };
     let spec = GroupSpec {
         name: group(),
@@ -33,6 +39,10 @@ async fn start() -> Group {
         down_after_ms: 1_000,
         max_loss: LossBudget::Bytes(0),
         fence: FencePolicy::Witness,
+        tail_max_bytes: 1 << 20,
+        may_kill: false,
+        durability: Durability::Local,
+        on_no_site: OnNoSite::Refuse,
         members: vec![member("a"), member("b")],
     };
     let secrets = ConfSecrets { username: "primacy".into(), password: Some(PASSWORD.into()) };
@@ -46,6 +56,10 @@ async fn start() -> Group {
     }
     let access = Access { username: Some("primacy".into()), password: Some(PASSWORD.into()), tls: None };
     Group { spec, servers, access, _dir: dir }
+}
+
+fn promote(expected: Option<String>) -> ActionKind {
+    ActionKind::Promote { expected, admit: vec![], refuse: vec![], witness: None }
 }
 
 async fn ask(server: &RedisServer, words: &[&str]) -> Result<String, String> {
@@ -62,7 +76,8 @@ async fn the_control_user_suffices_for_a_whole_switchover() {
     let [a, b] = &servers[..] else { unreachable!() };
     let addresses: Vec<_> = spec.members.iter().map(|m| m.address.clone()).collect();
     for server in &servers {
-        inspect(&address(server), &access, &addresses, DEADLINE).await.unwrap();
+        let found = inspect(&address(server), &access, &addresses, DEADLINE).await.unwrap();
+        assert_eq!(found.boot, BootFence::Fenced, "by the file that redis-conf prints");
         assert_eq!(ask(server, &["SET", "k", "v"]).await.unwrap_err(), "READONLY", "fenced on disk");
     }
     let links = Links::new(move |_| access.clone());
@@ -70,20 +85,20 @@ async fn the_control_user_suffices_for_a_whole_switchover() {
     watch.up().await;
     let hand = Hand::new(links);
     let follow = |s: &RedisServer, evict| ActionKind::Follow { primary: address(s), evict };
-    let promoted = perform(&hand, a, ActionKind::Promote { expected: None }).await.unwrap();
-    let Outcome::Promoted { lineage } = promoted else { panic!("{promoted:?}") };
-    perform(&hand, a, ActionKind::Open).await.unwrap();
+    let promoted = perform(&hand, a, promote(None)).await.unwrap();
+    let Outcome::Promoted { lineage, .. } = promoted else { panic!("{promoted:?}") };
+    perform(&hand, a, ActionKind::Open { min_replicas: 0 }).await.unwrap();
     perform(&hand, b, follow(a, false)).await.unwrap();
     linked(b).await;
     ask(a, &["SET", "k", "v"]).await.unwrap();
 
     let fenced = perform(&hand, a, fence(Some(b))).await.unwrap();
     assert!(matches!(fenced, Outcome::Fenced { drained_us: Some(_), .. }), "{fenced:?}");
-    perform(&hand, a, ActionKind::Lift).await.unwrap();
+    perform(&hand, a, ActionKind::Lift { min_replicas: 0 }).await.unwrap();
     ask(a, &["SET", "k", "w"]).await.unwrap();
     perform(&hand, a, fence(Some(b))).await.unwrap();
-    perform(&hand, b, ActionKind::Promote { expected: Some(lineage.start.replid) }).await.unwrap();
-    perform(&hand, b, ActionKind::Open).await.unwrap();
+    perform(&hand, b, promote(Some(lineage.start.replid))).await.unwrap();
+    perform(&hand, b, ActionKind::Open { min_replicas: 0 }).await.unwrap();
     perform(&hand, a, follow(b, true)).await.unwrap();
     linked(a).await;
     assert!(ask(b, &["GET", "k"]).await.unwrap().contains("'w'") || ask(b, &["GET", "k"]).await.is_ok());
@@ -108,6 +123,30 @@ async fn applications_cannot_undo_a_fence_or_count_as_replicas() {
     ask(a, &["INFO", "replication"]).await.unwrap();
 }
 
+/// The rights suffice to keep a member from counting as a replica, and to let it again.
+#[tokio::test]
+async fn the_control_user_can_refuse_a_member() {
+    let Group { servers, access, _dir, .. } = start().await;
+    let [a, b] = &servers[..] else { unreachable!() };
+    let hand = Hand::new(Links::new(move |_| access.clone()));
+    perform(&hand, a, promote(None)).await.unwrap();
+    perform(&hand, a, ActionKind::Open { min_replicas: 0 }).await.unwrap();
+    perform(&hand, b, ActionKind::Follow { primary: address(a), evict: false }).await.unwrap();
+    linked(b).await;
+    let set = |admit, refuse| ActionKind::SetFence { min_replicas: 0, admit, refuse };
+    let done = perform(&hand, a, set(vec![], vec![name("b")])).await.unwrap();
+    assert_eq!(done, Outcome::FenceSet { min_replicas: 0, refused: vec![name("b")] });
+    wait_for("the primary to be alone", DEADLINE, async || {
+        let attached = a.info_field("connected_slaves").await?;
+        anyhow::ensure!(attached == "0", "{attached} attached");
+        Ok(())
+    })
+    .await
+    .unwrap();
+    perform(&hand, a, set(vec![name("b")], vec![])).await.unwrap();
+    linked(b).await;
+}
+
 /// A restarted primary comes back as nobody's primary, with a door that is shut.
 #[tokio::test]
 async fn a_restart_is_fenced() {
@@ -115,8 +154,8 @@ async fn a_restart_is_fenced() {
     let access = group.access.clone();
     let hand = Hand::new(Links::new(move |_| access.clone()));
     let a = &mut group.servers[0];
-    perform(&hand, a, ActionKind::Promote { expected: None }).await.unwrap();
-    perform(&hand, a, ActionKind::Open).await.unwrap();
+    perform(&hand, a, promote(None)).await.unwrap();
+    perform(&hand, a, ActionKind::Open { min_replicas: 0 }).await.unwrap();
     ask(a, &["SET", "k", "v"]).await.unwrap();
     a.restart().await.unwrap();
     assert_eq!(ask(a, &["SET", "k", "v"]).await.unwrap_err(), "READONLY");

@@ -6,7 +6,7 @@ mod common;
 use common::{DEADLINE, address, pair, server};
 use primacy_core::Address;
 use primacy_core::view::MemberRole;
-use primacy_redis::{Access, InspectError, Inspection, inspect};
+use primacy_redis::{Access, BootFence, InspectError, Inspection, inspect};
 use primacy_testbed::{RedisServer, Workdir, ports};
 use std::time::Duration;
 
@@ -42,7 +42,9 @@ async fn a_good_pair_passes_and_is_not_changed() {
     assert_eq!(of_a.version, "7.0.15");
     assert_eq!(of_a.replid, of_b.replid);
     assert_ne!(of_a.run_id, of_b.run_id);
-    assert!(of_a.config_file.is_some() && of_a.notes.is_empty());
+    assert!(of_a.config_file.is_some());
+    let BootFence::Open { why } = &of_a.boot else { panic!("{:?}", of_a.boot) };
+    says(why, &["redis.conf", "no replicaof", "starts as a primary"]);
     assert!(matches!(of_b.role, MemberRole::Replica { link_up: true, .. }));
     assert_eq!(b.info_field("role").await.unwrap(), "slave");
     assert!(
@@ -65,6 +67,10 @@ async fn a_member_fenced_on_disk_passes() {
     let a = server(&dir, "a", &["replicaof 127.0.0.1 1", "min-replicas-to-write 1000000"]).await;
     let found = look(&a, &Access::default(), &[]).await.unwrap();
     assert_eq!(found.min_replicas, 1_000_000);
+    assert_eq!(found.boot, BootFence::Fenced);
+    let users: Vec<String> =
+        redis::cmd("ACL").arg("USERS").query_async(&mut a.connection().await.unwrap()).await.unwrap();
+    assert_eq!(users, ["default"], "trying a right changed nothing");
 }
 
 #[tokio::test]
@@ -97,7 +103,17 @@ async fn passwords_and_rights_are_checked() {
     let open = server(&dir, "open", &[]).await;
     says(&refused(&open, &user(None, "s3cret")).await, &["does not accept"]);
 
-    for missing in ["replicaof", "client|pause", "client|kill", "config|set", "del", "info", "client|list"] {
+    for missing in [
+        "replicaof",
+        "client|pause",
+        "client|kill",
+        "config|set",
+        "del",
+        "info",
+        "client|list",
+        "acl|setuser",
+        "acl|getuser",
+    ] {
         let config = format!("user primacy on >s3cret ~* &* +@all -{missing}");
         let server = server(&dir, &missing.replace('|', "-"), &[&config]).await;
         let message = refused(&server, &user(Some("primacy"), "s3cret")).await;

@@ -22,11 +22,16 @@ const START_TOLERANCE_S: u64 = 2;
 
 /// What a server says of its process.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Claim {
-    pub(super) address: Address,
-    pub(super) pid: u32,
-    pub(super) uptime_s: u64,
-    pub(super) executable: String,
+pub(crate) struct Claim {
+    pub(crate) address: Address,
+    pub(crate) pid: u32,
+    pub(crate) uptime_s: u64,
+    pub(crate) executable: String,
+}
+
+/// Whether the process is that server, and on this host.
+pub(crate) fn runs_here(claim: &Claim) -> bool {
+    open(claim).is_some()
 }
 
 /// Waits until the process has exited: true then. False at once when it is not a process of this host, or cannot be

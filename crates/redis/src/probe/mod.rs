@@ -12,6 +12,8 @@ mod exit;
 mod rate;
 mod watcher;
 
+pub(crate) use exit::{Claim, runs_here};
+
 use crate::Links;
 use primacy_core::view::{MemberStatus, Reach};
 use primacy_core::{Address, GroupName, MemberName, Moment};
