@@ -7,7 +7,7 @@ use super::tail::Tail;
 use super::wire::Wire;
 use crate::link::Link;
 use primacy_core::view::LinkEnd;
-use primacy_runtime::{now, sleep};
+use primacy_runtime::{now, sleep, sleep_until};
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -43,12 +43,32 @@ impl From<String> for Off {
     }
 }
 
-/// Runs until it is aborted.
+pub(super) const OVER: &str = "its lease is over";
+
+/// Runs until the time of the witness is over, and closes it.
 pub(super) async fn keep_attached(shared: Arc<Shared>, link: Arc<Link>) {
+    tokio::select! {
+        biased;
+        () = over(&shared.socket) => shared.close(OVER),
+        () = attach_for_ever(&shared, &link) => {}
+    }
+}
+
+async fn over(socket: &Socket) {
+    loop {
+        let until = socket.until();
+        if now() >= until {
+            return;
+        }
+        sleep_until(until).await;
+    }
+}
+
+async fn attach_for_ever(shared: &Shared, link: &Link) {
     let mut pauses = Pauses::default();
     loop {
         let began = now();
-        let outcome = attach_and_stream(&shared, &link).await;
+        let outcome = attach_and_stream(shared, link).await;
         shared.socket.hang_up();
         match outcome {
             Ok(end) => {

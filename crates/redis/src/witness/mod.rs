@@ -21,6 +21,7 @@ pub use serve::{TailAccess, TailServer};
 pub use tail::{Read, Tail, TailGap};
 
 use crate::Links;
+use primacy_core::Moment;
 use primacy_core::view::LinkEnd;
 use primacy_runtime::{Task, watch};
 use socket::Socket;
@@ -43,13 +44,24 @@ struct Shared {
 
 impl Witness {
     /// Begins to attach, in the background.
+    ///
+    /// It acknowledges until [`WitnessOptions::until`], by this node's clock, and then closes itself. Nothing is sent
+    /// after that moment, also when this process was frozen over it.
     pub fn attach(links: &Links, options: WitnessOptions) -> Self {
         let link = links.link(&options.group, &options.member, &options.address);
         let (status, _) =
             watch::channel(WitnessStatus { detail: "connecting".to_owned(), ..WitnessStatus::default() });
-        let shared = Arc::new(Shared { options, socket: Socket::default(), status });
+        let socket = Socket::open_until(options.until);
+        let shared = Arc::new(Shared { options, socket, status });
         let task = primacy_runtime::spawn(keep::keep_attached(shared.clone(), link));
         Witness { shared, task }
+    }
+
+    /// It may go on until then, if that is later. What is over stays over.
+    pub fn keep_until(&self, until: Moment) {
+        if !self.shared.socket.keep_until(until) {
+            self.shared.close(keep::OVER);
+        }
     }
 
     /// What it has at this moment.
@@ -74,16 +86,8 @@ impl Witness {
     /// Closes the connection for good. When this returns it is closed and nothing will be sent on it; what had arrived
     /// is in the tail, which stays.
     pub fn close(&self) {
-        let ended = self.shared.socket.shut();
         self.task.abort();
-        self.shared.change(|status| {
-            if status.attached {
-                status.ended = ended;
-            }
-            status.attached = false;
-            status.closed = true;
-            "closed by us".clone_into(&mut status.detail);
-        });
+        self.shared.close("closed by us");
     }
 
     /// [`Witness::close`]; then the tail takes nothing more, and its end is final.
@@ -126,6 +130,18 @@ impl WitnessStatus {
 }
 
 impl Shared {
+    fn close(&self, why: &str) {
+        let ended = self.socket.shut();
+        self.change(|status| {
+            if status.attached {
+                status.ended = ended;
+            }
+            status.attached = false;
+            status.closed = true;
+            why.clone_into(&mut status.detail);
+        });
+    }
+
     /// Once closed, nothing changes any more.
     fn change(&self, change: impl FnOnce(&mut WitnessStatus)) {
         self.status.send_if_modified(|status| {

@@ -1,7 +1,7 @@
 //! What a witness is told, and what it tells.
 
 use primacy_core::view::LinkEnd;
-use primacy_core::{Address, GroupName, Lineage, MemberName};
+use primacy_core::{Address, GroupName, Lineage, MemberName, Moment};
 
 /// The primary of one epoch, and how to be its replica.
 #[derive(Clone, Debug)]
@@ -18,6 +18,8 @@ pub struct WitnessOptions {
     pub tail_max_bytes: u64,
     /// The history that was committed with its promotion. Another process is another primary and gets no witness.
     pub lineage: Lineage,
+    /// The end of the lease, until it is renewed by [`super::Witness::keep_until`].
+    pub until: Moment,
 }
 
 /// What a witness has.

@@ -3,12 +3,14 @@
 //! The problem: a witness whose lease ended must not acknowledge once more, and what it received counts up to the last
 //! byte; but the task that reads and acknowledges runs on a thread of its own. The idea: the connection and the tail it
 //! fills lie behind one lock, held for one read or one write at a time. Whoever takes the connection out knows that
-//! nothing is sent after, and that all that was read is in the tail.
+//! nothing is sent after, and that all that was read is in the tail. Each write looks at the clock first: timers of a
+//! process that was frozen may come late.
 
 use super::tail::Tail;
 use crate::link::Ending;
+use primacy_core::Moment;
 use primacy_core::view::LinkEnd;
-use primacy_runtime::Stream;
+use primacy_runtime::{Stream, now};
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,11 +21,12 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 const DRAIN_READS_MAX: u32 = 64;
 
 /// The connection, its present one if any, and the tail. A cheap handle.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(super) struct Socket(Arc<Mutex<Slot>>);
 
-#[derive(Default)]
 struct Slot {
+    /// Nothing is sent from then on.
+    until: Moment,
     stream: Option<Box<dyn Stream>>,
     /// How the last connection ended.
     ending: Arc<Ending>,
@@ -34,6 +37,33 @@ struct Slot {
 }
 
 impl Socket {
+    /// Without a connection yet; one may be used until then.
+    pub(super) fn open_until(until: Moment) -> Self {
+        Socket(Arc::new(Mutex::new(Slot {
+            until,
+            stream: None,
+            ending: Arc::default(),
+            tail: None,
+            pouring: false,
+            shut: false,
+        })))
+    }
+
+    /// It may be used until then, if that is later; false when its time is over.
+    pub(super) fn keep_until(&self, until: Moment) -> bool {
+        let mut slot = self.slot();
+        let over = slot.is_over();
+        if !over {
+            slot.until = slot.until.max(until);
+        }
+        !over
+    }
+
+    /// When its time is over.
+    pub(super) fn until(&self) -> Moment {
+        self.slot().until
+    }
+
     /// Makes `stream` the connection; false once the socket was shut.
     pub(super) fn install(&self, stream: Box<dyn Stream>, ending: Arc<Ending>) -> bool {
         let mut slot = self.slot();
@@ -99,6 +129,10 @@ impl Socket {
 }
 
 impl Slot {
+    fn is_over(&self) -> bool {
+        self.shut || now() >= self.until
+    }
+
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         match (&mut self.stream, &self.tail) {
             (Some(stream), Some(tail)) if self.pouring => tail.poll_fill(cx, stream),
@@ -131,9 +165,11 @@ impl AsyncRead for Socket {
 
 impl AsyncWrite for Socket {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match &mut self.slot().stream {
-            Some(stream) => Pin::new(stream).poll_write(cx, bytes),
-            None => Poll::Ready(Err(gone())),
+        let mut slot = self.slot();
+        let over = slot.is_over();
+        match &mut slot.stream {
+            Some(stream) if !over => Pin::new(stream).poll_write(cx, bytes),
+            _ => Poll::Ready(Err(gone())),
         }
     }
 
@@ -149,5 +185,45 @@ impl AsyncWrite for Socket {
             Some(stream) => Pin::new(stream).poll_shutdown(cx),
             None => Poll::Ready(Err(gone())),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::time::Duration;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    #[tokio::test]
+    async fn whoever_wakes_up_after_its_time_sends_nothing() {
+        let (ours, mut theirs) = tokio::io::duplex(64);
+        let mut socket = Socket::open_until(now().after(Duration::from_millis(20)));
+        assert!(socket.install(Box::new(ours), Arc::default()));
+        socket.write_all(b"in time").await.unwrap();
+        // No timer runs meanwhile, as in a process that is stopped.
+        while now() < socket.until() {
+            std::thread::yield_now();
+        }
+        socket.write_all(b"late").await.unwrap_err();
+        assert!(!socket.keep_until(now().after(Duration::from_mins(1))));
+        socket.write_all(b"still late").await.unwrap_err();
+        socket.shut();
+        let mut heard = Vec::new();
+        theirs.read_to_end(&mut heard).await.unwrap();
+        assert_eq!(heard, b"in time");
+    }
+
+    #[tokio::test]
+    async fn what_had_arrived_is_kept_when_it_is_shut() {
+        let (ours, mut theirs) = tokio::io::duplex(64);
+        let socket = Socket::open_until(now().after(Duration::from_mins(1)));
+        let tail = Tail::new("a".into(), 0, 1000);
+        assert!(socket.install(Box::new(ours), Arc::default()) && socket.pour_into(tail.clone()));
+        theirs.write_all(b"last words").await.unwrap();
+        assert_eq!((socket.shut(), tail.end()), (None, 10));
+        assert!(!socket.pour_into(tail));
+        let (ours, _theirs) = tokio::io::duplex(64);
+        assert!(!socket.install(Box::new(ours), Arc::default()));
     }
 }

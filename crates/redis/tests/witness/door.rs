@@ -2,7 +2,7 @@
 
 use crate::parts::*;
 use primacy_core::view::LinkEnd;
-use primacy_redis::{Access, Links, Witness};
+use primacy_redis::{Access, Links, Witness, WitnessOptions};
 use primacy_testbed::Workdir;
 use std::time::Duration;
 
@@ -56,6 +56,34 @@ async fn closing_shuts_the_door_within_milliseconds() {
     delays.sort();
     println!("refused after close: {delays:?}");
     assert!(delays[5] < Duration::from_millis(20), "{delays:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_door_shuts_when_the_lease_is_over() {
+    let dir = Workdir::create().unwrap();
+    let server = primary(&dir, &["min-replicas-to-write 1"]).await;
+    let mut client = server.connection().await.unwrap();
+    let links = Links::new(|_| Access::default());
+    let lease = |ms| lease(Duration::from_millis(ms));
+    let first = WitnessOptions { until: lease(400), ..options(&server).await };
+    let until_first = first.until;
+    let witness = Witness::attach(&links, first);
+    wait("a write to be accepted", async || Ok(command(&mut client, &["SET", "a", "1"]).await?)).await;
+    let renewed = lease(800);
+    witness.keep_until(renewed);
+    // An older answer that comes late shortens nothing.
+    witness.keep_until(until_first);
+    refused_after(&mut client).await;
+    let late = primacy_runtime::now().since(renewed);
+    println!("refused {late:?} after the end of the lease");
+    assert!(primacy_runtime::now() >= renewed && late < Duration::from_millis(50), "{late:?}");
+    let status = witness.status();
+    assert!(status.closed && !status.attached && status.ended.is_none(), "{status:?}");
+    witness.keep_until(lease(5_000));
+    assert!(witness.status().closed, "what is over stays over");
+    let too_late = Witness::attach(&links, WitnessOptions { until: lease(0), ..options(&server).await });
+    until(&too_late, "closed", |s| s.closed).await;
+    refused_after(&mut client).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,7 @@
 //! Primaries, witnesses, writers, and a replica made of a socket.
 
 use crate::common;
-use primacy_core::{Lineage, Position};
+use primacy_core::{Lineage, Moment, Position};
 use primacy_redis::{Access, Links, Read, Tail, Witness, WitnessOptions, WitnessStatus};
 use primacy_testbed::{RedisServer, Workdir};
 use redis::aio::MultiplexedConnection;
@@ -66,7 +66,13 @@ pub(crate) async fn options(server: &RedisServer) -> WitnessOptions {
         announce: (ANNOUNCED.0.to_owned(), ANNOUNCED.1),
         tail_max_bytes: TAIL_MAX,
         lineage: lineage(server).await,
+        until: lease(Duration::from_mins(10)),
     }
+}
+
+/// The end of a lease of that length.
+pub(crate) fn lease(length: Duration) -> Moment {
+    primacy_runtime::now().after(length)
 }
 
 /// A witness that is attached.

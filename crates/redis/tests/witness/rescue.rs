@@ -2,7 +2,10 @@
 
 use crate::common;
 use crate::parts::*;
-use primacy_core::{FailoverMode, FencePolicy, GroupKind, GroupSpec, LossBudget, MemberSpec, SiteName};
+use primacy_core::{
+    Durability, FailoverMode, FencePolicy, GroupKind, GroupSpec, LossBudget, MemberSpec, OnNoSite, Probe,
+    SiteName,
+};
 use primacy_redis::{ConfSecrets, Read, Tail, TailAccess, TailServer, redis_conf};
 use primacy_testbed::{RedisServer, Workdir};
 use std::time::Duration;
@@ -134,6 +137,7 @@ fn spec() -> GroupSpec {
         site: SiteName::new("east").unwrap(),
         address: format!("10.0.0.1:{port}").parse().unwrap(),
         priority: 100,
+        probe: Probe::Native,
     };
     GroupSpec {
         name: common::group(),
@@ -142,6 +146,10 @@ fn spec() -> GroupSpec {
         down_after_ms: 1_000,
         max_loss: LossBudget::Bytes(0),
         fence: FencePolicy::Witness,
+        tail_max_bytes: TAIL_MAX,
+        may_kill: false,
+        durability: Durability::Local,
+        on_no_site: OnNoSite::Refuse,
         members: vec![member("primary", 1), member("standby", 2)],
     }
 }
