@@ -2,6 +2,7 @@
 
 use crate::harness::{PATIENCE, at_rest, deployment, ok, options, run};
 use primacy_testbed::{Deployment, RedisOptions, RedisServer, ports, wait_for};
+use std::io::Write as _;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 struct Bad<'a> {
@@ -66,8 +67,9 @@ async fn files_that_cannot_be_right() {
     bad.refuse(&two("x").replace("name = \"x\"", "name = \"x\"\ndown_after = 5"), &["down_after"]).await;
     bad.refuse(&two("x").replace("name = \"x\"", "name = \"x\"\nmax_loss = \"much\""), &["max_loss", "MiB"])
         .await;
-    bad.refuse(&two("x").replace("name = \"x\"", "name = \"x\"\ndurability = \"site\""), &["durability"])
+    bad.refuse(&two("x").replace("name = \"x\"", "name = \"x\"\ndurability = \"quorum\""), &["durability"])
         .await;
+    bad.refuse(&two("x").replace("west", "east"), &["redis.x.member", "site east", "fence = \"none\""]).await;
     bad.refuse(&(two("x") + &two("x")), &["x"]).await;
     bad.refuse(
         &group("x", &[("a", "east", "127.0.0.1:1001"), ("a", "west", "127.0.0.1:1002")]),
@@ -168,6 +170,19 @@ async fn a_running_deployment_is_adopted_as_it_is() {
             redis::cmd("REPLICAOF").arg("127.0.0.1").arg(north.port()).query_async(&mut c).await.unwrap();
     }
     d.group.wait_replicating("north-a", PATIENCE).await.unwrap();
+    let refused = d.apply().await.unwrap();
+    assert_eq!(refused.status, Some(2), "{refused:?}");
+    for word in
+        ["redis.features.member.north-a", "could restart writable", "primacy redis-conf --group features"]
+    {
+        assert!(refused.stderr.contains(word), "{word:?} is missing in\n{}", refused.stderr);
+    }
+    // What an operator adds on disk, with the servers running on.
+    for server in d.group.servers() {
+        let conf = server.log().with_file_name("redis.conf");
+        let lines = "\nreplicaof 127.0.0.1 1\nmin-replicas-to-write 1000000\n";
+        std::fs::OpenOptions::new().append(true).open(conf).unwrap().write_all(lines.as_bytes()).unwrap();
+    }
     d.apply().await.unwrap().success().unwrap();
     let primary = d.wait_settled(PATIENCE).await.unwrap();
     assert_eq!(primary.member.as_deref(), Some("north-a"), "the one that serves, not the preferred one");
