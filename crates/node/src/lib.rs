@@ -8,6 +8,7 @@
 //! server is `primacy_redis`'.
 
 pub mod config;
+mod guard;
 mod lead;
 mod node;
 mod observe;

@@ -4,6 +4,7 @@
 //! streams end, then the services, then consensus.
 
 use crate::config::NodeConfig;
+use crate::guard::{Gates, Guards, Parts};
 use crate::lead::{Board, Lead};
 use crate::observe::{News, Nudges, Observer, report_to_leader};
 use crate::peers::Peers;
@@ -12,7 +13,8 @@ use crate::telemetry;
 use futures::future::{self, FutureExt};
 use primacy_consensus::{Config, Consensus, Peer, Timings};
 use primacy_core::NodeId;
-use primacy_redis::{Hand, Links};
+use primacy_core::view::SafetyTimes;
+use primacy_redis::{Hand, Links, TailServer};
 use primacy_runtime::{Task, spawn, timeout, watch};
 use std::future::Future;
 use std::net::SocketAddr;
@@ -32,9 +34,9 @@ const DRAIN_WITHIN: Duration = Duration::from_millis(300);
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// A port is taken, or not ours.
-    #[error("node.{key}: cannot listen on {address}: {error}; free the port or choose another")]
+    #[error("{key}: cannot listen on {address}: {error}; free the port or choose another")]
     Listen {
-        /// `listen` or `http`.
+        /// Such as `node.listen`.
         key: &'static str,
         /// Where.
         address: SocketAddr,
@@ -81,25 +83,43 @@ impl Node {
     pub async fn start(config: NodeConfig) -> Result<Node, StartError> {
         telemetry::metrics();
         let config = Arc::new(config);
-        let grpc = listen("listen", config.node.listen).await?;
+        let grpc = listen("node.listen", config.node.listen).await?;
         let http = match config.node.http {
-            Some(address) => Some(listen("http", address).await?),
+            Some(address) => Some(listen("node.http", address).await?),
             None => None,
         };
+        let tails = listen("node.witness", witness_address(&config)).await?;
+        let announce = announce(&config, &tails);
+        let gates = Gates::open(&config.gates)
+            .await
+            .map_err(|(address, error)| StartError::Listen { key: "gate.listen", address, error })?;
         let consensus = Consensus::start(consensus_config(&config)).await?;
         let me = config.node.id;
-        let board = Arc::new(Board::new(me));
+        let times = SafetyTimes::of(config.cluster.timings.lease_ttl);
+        let board = Arc::new(Board::new(me, times));
         let news = Arc::new(News::default());
         let peers = Arc::new(Peers::default());
         let access = config.clone();
         let links = Links::new(move |group| access_for(&access.redis, group));
         let (stop, stopping) = watch::channel(false);
+        let guards = Guards::new(Parts {
+            me,
+            config: config.clone(),
+            consensus: consensus.clone(),
+            links: links.clone(),
+            board: board.clone(),
+            news: news.clone(),
+            peers: peers.clone(),
+            announce,
+            gates,
+        });
         let shared = Arc::new(Shared {
             me,
             config: config.clone(),
             consensus: consensus.clone(),
             board: board.clone(),
             peers: peers.clone(),
+            guards: guards.clone(),
             watchers: Arc::new(Semaphore::new(WATCHERS_MAX)),
             stopping: stopping.clone(),
         });
@@ -116,7 +136,9 @@ impl Node {
         let tasks = vec![
             spawn(observer.run()),
             spawn(report_to_leader(consensus.clone(), me, board.clone(), news, peers)),
-            spawn(Lead { me, consensus: consensus.clone(), hand, board, nudges }.run()),
+            spawn(Lead { me, consensus: consensus.clone(), hand, board, nudges, guards: guards.clone() }.run()),
+            spawn(serve_tails(guards.tails.clone(), tails)),
+            spawn(guards.run()),
             spawn(serve::follow_health(shared.clone(), health)),
             spawn(telemetry::upkeep()),
         ];
@@ -180,6 +202,26 @@ impl Node {
 
 async fn listen(key: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
     TcpListener::bind(address).await.map_err(|error| StartError::Listen { key, address, error })
+}
+
+/// Where tails are served: as configured, else on a free port of the host that gRPC listens on.
+fn witness_address(config: &NodeConfig) -> SocketAddr {
+    config.node.witness.unwrap_or_else(|| SocketAddr::new(config.node.listen.ip(), 0))
+}
+
+/// What replicas are told to dial for a tail.
+fn announce(config: &NodeConfig, tails: &TcpListener) -> (String, u16) {
+    let port = tails.local_addr().map_or(0, |address| address.port());
+    let own = witness_address(config).ip();
+    let advertised = config.node.advertise.rsplit_once(':').map(|(host, _)| host.trim_matches(['[', ']']));
+    let host = if own.is_unspecified() { advertised.map(str::to_owned) } else { Some(own.to_string()) };
+    (host.unwrap_or_else(|| own.to_string()), port)
+}
+
+async fn serve_tails(server: TailServer, listener: TcpListener) {
+    if let Err(error) = server.serve(listener).await {
+        tracing::error!(%error, "tails are not served any more; a rescue from this node will fail");
+    }
 }
 
 async fn stopped(mut stopping: watch::Receiver<bool>) {

@@ -33,6 +33,17 @@ pub(crate) fn text(value: &Value) -> Option<&str> {
     }
 }
 
+/// The offset in the answer of a primary to `ROLE`.
+pub(crate) fn primary_offset(value: &Value) -> Option<u64> {
+    match value {
+        Value::Array(items) if items.first().and_then(text) == Some("master") => match items.get(1)? {
+            Value::Int(offset) => u64::try_from(*offset).ok(),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
 /// The value in an answer to `CONFIG GET` of one setting: a flat list, or a map on newer protocols.
 pub(crate) fn setting(value: &Value) -> Option<&str> {
     match value {
@@ -64,6 +75,12 @@ mod tests {
         assert_eq!(refused.line, "NOREPLICAS Not enough good replicas to write.");
         assert_eq!(refusal(&parse("-READONLY no\r\n")).unwrap().line, "READONLY no");
         assert_eq!(refusal(&parse("+OK\r\n")), None);
+    }
+
+    #[test]
+    fn a_primary_says_where_its_stream_is() {
+        assert_eq!(primary_offset(&parse("*3\r\n$6\r\nmaster\r\n:77\r\n*0\r\n")), Some(77));
+        assert_eq!(primary_offset(&parse("*2\r\n$5\r\nslave\r\n:77\r\n")), None);
     }
 
     #[test]

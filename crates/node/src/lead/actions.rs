@@ -1,11 +1,13 @@
 //! Actions under way: each once at a time, with authority, with a deadline, and gone with the leadership.
 
 use super::fault::{self, Place};
+use crate::guard::Guards;
 use futures::stream::FuturesUnordered;
 use primacy_consensus::Consensus;
 use primacy_core::{Action, ActionKind, Outcome, State, WallTime};
 use primacy_redis::{ActionError, Hand};
 use primacy_runtime::{Task, now, spawn, wall};
+use std::sync::Arc;
 use std::time::Duration;
 use tracing::Instrument;
 
@@ -30,13 +32,24 @@ pub(super) struct Actions {
 
 impl Actions {
     /// Begins an action whose authority was checked; `span` is that of its transition.
-    pub(super) fn begin(&mut self, hand: &Hand, action: Action, span: tracing::Span) {
-        let hand = hand.clone();
+    pub(super) fn begin(&mut self, hand: &Hand, guards: &Arc<Guards>, action: Action, span: tracing::Span) {
+        let (hand, guards) = (hand.clone(), guards.clone());
         let perform = async move {
             let (started, began) = (wall(), now());
             let word = action.kind.word();
             fault::reach(Place::Before(word));
-            let result = hand.perform(&action, within(&action.kind)).await;
+            let within = within(&action.kind);
+            let result = match &action.kind {
+                ActionKind::Rescue { .. } => guards.have_rescued(&action, within).await,
+                ActionKind::Kill { run_id, pid } => guards.have_killed(&action, run_id, *pid, within).await,
+                ActionKind::Fence { .. }
+                | ActionKind::Lift { .. }
+                | ActionKind::Detach
+                | ActionKind::SetFence { .. }
+                | ActionKind::Promote { .. }
+                | ActionKind::Open { .. }
+                | ActionKind::Follow { .. } => hand.perform(&action, within).await,
+            };
             if result.is_ok() {
                 fault::reach(Place::After(word));
             }
@@ -62,9 +75,14 @@ impl Actions {
 fn within(kind: &ActionKind) -> Duration {
     match kind {
         ActionKind::Fence { within, .. } => *within + FENCE_SLACK,
-        ActionKind::Lift | ActionKind::Promote { .. } | ActionKind::Open | ActionKind::Follow { .. } => {
-            WITHIN
-        }
+        ActionKind::Rescue { within, .. } => *within,
+        ActionKind::Lift { .. }
+        | ActionKind::Detach
+        | ActionKind::Kill { .. }
+        | ActionKind::SetFence { .. }
+        | ActionKind::Promote { .. }
+        | ActionKind::Open { .. }
+        | ActionKind::Follow { .. } => WITHIN,
     }
 }
 

@@ -9,14 +9,23 @@
 
 use primacy_consensus::Consensus;
 use primacy_core::view::{
-    ConnectFailure, Failure, LinkEnd, MemberRole, MemberStatus, Observation, Reach, View,
+    ConnectFailure, Failure, LinkEnd, MemberRole, MemberStatus, Observation, Reach, SafetyTimes, View, WitnessReport,
 };
 use primacy_core::{
-    ActionKey, Epoch, Group, GroupName, MemberName, Moment, NodeId, Phase, Revision, SiteName, State, Term,
+    ActionKey, Epoch, Group, GroupName, MemberName, Moment, NodeId, Phase, Revision, SiteName, State, Term, lease,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
+
+/// A lease that is asked for, or granted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LeaseAsk {
+    pub(crate) group: GroupName,
+    pub(crate) epoch: Epoch,
+    /// To be the witness besides.
+    pub(crate) witness: bool,
+}
 
 /// One member as one node saw it.
 pub(crate) type Seen = (GroupName, MemberName, Observation);
@@ -36,6 +45,7 @@ impl Committed for Consensus {
 /// The leader's view, while this node leads.
 pub(crate) struct Board {
     me: NodeId,
+    times: SafetyTimes,
     desk: Mutex<Desk>,
     wake: Notify,
 }
@@ -46,6 +56,8 @@ struct Desk {
     own: BTreeMap<(GroupName, MemberName), Observation>,
     /// Whose last observation said something new that no batch has carried yet.
     unsent: BTreeSet<(GroupName, MemberName)>,
+    /// What this node says of its own witness connections.
+    witnesses: BTreeMap<GroupName, WitnessReport>,
     seat: Option<Seat>,
 }
 
@@ -65,8 +77,66 @@ struct Known {
 }
 
 impl Board {
-    pub(crate) fn new(me: NodeId) -> Board {
-        Board { me, desk: Mutex::default(), wake: Notify::new() }
+    pub(crate) fn new(me: NodeId, times: SafetyTimes) -> Board {
+        Board { me, times, desk: Mutex::default(), wake: Notify::new() }
+    }
+
+    /// Takes in what this node says of its witness connection. True when it says something new.
+    pub(crate) fn note_witness(&self, now: Moment, group: &GroupName, report: &WitnessReport) -> bool {
+        let mut desk = self.lock();
+        if let Some(seat) = desk.seat.as_mut() {
+            seat.view.heard.insert(self.me, now);
+            if seat.take_in_witness(self.me, group, report.clone()) {
+                self.wake.notify_one();
+            }
+        }
+        let before = desk.witnesses.insert(group.clone(), report.clone());
+        before.is_none_or(|before| witness_differs(&before, report))
+    }
+
+    /// Forgets the witness connections of groups that have none here.
+    pub(crate) fn keep_witnesses(&self, kept: impl Fn(&GroupName) -> bool) {
+        self.lock().witnesses.retain(|group, _| kept(group));
+    }
+
+    /// What this node says of its witness connections, to be sent.
+    pub(crate) fn own_witnesses<R>(&self, each: impl Fn(&GroupName, &WitnessReport) -> R) -> Vec<R> {
+        self.lock().witnesses.iter().map(|(group, report)| each(group, report)).collect()
+    }
+
+    /// The last answer of a member that this node had itself.
+    pub(crate) fn own_answer(&self, group: &GroupName, member: &MemberName) -> Option<(Moment, MemberStatus)> {
+        let desk = self.lock();
+        let seen = desk.own.get(&(group.clone(), member.clone()))?;
+        match &seen.reach {
+            Reach::Up(status) => Some((seen.at, status.clone())),
+            Reach::Down { .. } => seen.last_up.clone(),
+        }
+    }
+
+    /// Grants leases to a node, under the quorum lease that the caller has checked. None when this node does not lead.
+    pub(crate) fn grant(
+        &self,
+        to: NodeId,
+        asks: &[LeaseAsk],
+        now: Moment,
+        committed: &dyn Committed,
+    ) -> Option<Vec<LeaseAsk>> {
+        let mut desk = self.lock();
+        let seat = desk.seat.as_mut()?;
+        let mut granted = Vec::new();
+        committed.lend(&mut |state| {
+            for ask in asks {
+                let Some(group) = state.groups.get(&ask.group) else { continue };
+                if lease::may_grant(group, ask.epoch).is_err() {
+                    continue;
+                }
+                let witness = ask.witness && lease::may_witness(group, to, &seat.view, now).is_ok();
+                seat.view.granted.insert((ask.group.clone(), to), now);
+                granted.push(LeaseAsk { witness, ..ask.clone() });
+            }
+        });
+        Some(granted)
     }
 
     /// Takes in what this node saw itself. True when it says something new.
@@ -120,18 +190,24 @@ impl Board {
         now: Moment,
         committed: &dyn Committed,
     ) -> View {
-        let mut seat = Seat::new(self.me, Term::default(), now);
+        let mut seat = Seat::new(self.me, Term::default(), now, self.times);
         seat.view.nodes = nodes;
         let desk = self.lock();
         seat.take_in_all(self.me, committed, desk.all());
+        for (group, report) in &desk.witnesses {
+            seat.take_in_witness(self.me, group, report.clone());
+        }
         seat.view
     }
 
     /// This node leads from here on.
     pub(crate) fn take_seat(&self, term: Term, now: Moment, committed: &dyn Committed) {
-        let mut seat = Seat::new(self.me, term, now);
+        let mut seat = Seat::new(self.me, term, now, self.times);
         let mut desk = self.lock();
         seat.take_in_all(self.me, committed, desk.all());
+        for (group, report) in &desk.witnesses {
+            seat.take_in_witness(self.me, group, report.clone());
+        }
         desk.seat = Some(seat);
         self.wake.notify_one();
     }
@@ -148,11 +224,16 @@ impl Board {
         now: Moment,
         committed: &dyn Committed,
         seen: Vec<Seen>,
+        witnesses: Vec<(GroupName, WitnessReport)>,
     ) -> bool {
         let mut desk = self.lock();
         let Some(seat) = desk.seat.as_mut() else { return false };
         seat.view.heard.insert(from, now);
-        if seat.take_in_all(from, committed, seen) {
+        let mut news = seat.take_in_all(from, committed, seen);
+        for (group, report) in witnesses {
+            news |= seat.take_in_witness(from, &group, report);
+        }
+        if news {
             self.wake.notify_one();
         }
         true
@@ -244,9 +325,9 @@ impl Desk {
 }
 
 impl Seat {
-    fn new(me: NodeId, term: Term, now: Moment) -> Seat {
+    fn new(me: NodeId, term: Term, now: Moment, times: SafetyTimes) -> Seat {
         let heard = BTreeMap::from([(me, now)]);
-        let view = View { me, term, leading_since: now, heard, ..View::default() };
+        let view = View { me, term, leading_since: now, heard, times, ..View::default() };
         Seat { view, due: BTreeSet::new(), known: BTreeMap::new() }
     }
 
@@ -285,6 +366,21 @@ impl Seat {
         self.view.record(group, member, from, observation);
         if news {
             self.due.insert(name.clone());
+        }
+        news
+    }
+
+    /// Keeps the newest report of a node's witness connection. True when a plan could turn on it.
+    fn take_in_witness(&mut self, from: NodeId, group: &GroupName, report: WitnessReport) -> bool {
+        let key = (group.clone(), from);
+        let before = self.view.witnesses.get(&key);
+        if before.is_some_and(|b| b.at > report.at) {
+            return false;
+        }
+        let news = before.is_none_or(|b| witness_differs(b, &report));
+        self.view.witnesses.insert(key, report);
+        if news {
+            self.due.insert(group.clone());
         }
         news
     }
@@ -330,7 +426,15 @@ impl Seat {
         self.view.last_of_primary.retain(|g, _| known(g));
         self.view.primary_since.retain(|g, _| known(g));
         self.view.phase_since.retain(|g, _| known(g));
+        self.view.granted.retain(|(g, _), _| known(g));
+        self.view.witnesses.retain(|(g, _), _| known(g));
+        self.view.unattached.retain(|(g, _), _| known(g));
     }
+}
+
+fn witness_differs(before: &WitnessReport, after: &WitnessReport) -> bool {
+    let character = |r: &WitnessReport| (r.epoch, r.attached, r.ended, r.closed, r.copies);
+    character(before) != character(after) || before.replid != after.replid
 }
 
 /// Whether a plan could turn on the difference. Offsets, round trips and counts move with every probe and do not count.

@@ -3,7 +3,7 @@
 //! `PRIMACY_FAULT` names one: `crash_after:COMMAND` once the command is committed through this node,
 //! `crash_before_action:ACTION`, `crash_after_action:ACTION` before its outcome is proposed, and
 //! `freeze_before_action:ACTION`, which stops the process as SIGSTOP does until somebody continues it. COMMAND is a word
-//! of [`command_word`], ACTION one of `fence`, `lift`, `promote`, `open`, `follow`. Builds without debug assertions and
+//! of [`command_word`], ACTION one of `fence`, `lift`, `detach`, `rescue`, `set_fence`, `promote`, `open`, `follow`. Builds without debug assertions and
 //! without the feature `fault-points` have none of this.
 
 use primacy_core::Command;
@@ -15,6 +15,10 @@ pub(crate) fn command_word(command: &Command) -> &'static str {
         Command::AssumeLeadership { .. } => "assume_leadership",
         Command::StartTransition(_) => "start_transition",
         Command::ConfirmFence { .. } => "confirm_fence",
+        Command::ConfirmRescue { .. } => "confirm_rescue",
+        Command::ChangeFence { .. } => "change_fence",
+        Command::AppointWitness { .. } => "appoint_witness",
+        Command::AppointHolder { .. } => "appoint_holder",
         Command::ConfirmPromotion { .. } => "confirm_promotion",
         Command::ConfirmOpen { .. } => "confirm_open",
         Command::Settle { .. } => "settle",

@@ -77,6 +77,17 @@ impl Journal {
                 let _in = self.span(group, *epoch).entered();
                 info!(%member, %site, %address, "primary changed");
             }
+            Event::FenceChanged { group, epoch, fence } => {
+                let replicas: Vec<&str> = fence.replicas.iter().map(|m| m.as_str()).collect();
+                let replicas = replicas.join(", ");
+                info!(%group, epoch = epoch.0, min_replicas = fence.min_replicas, replicas, "fence quorum changed");
+            }
+            Event::WitnessAppointed { group, epoch, node } => {
+                info!(%group, epoch = epoch.0, node = node.map(|n| n.0), "witness appointed");
+            }
+            Event::HolderAppointed { group, epoch, node, degraded } => {
+                info!(%group, epoch = epoch.0, node = node.map(|n| n.0), degraded, "holder of the stream appointed");
+            }
             Event::TransitionEnded { group, epoch, outcome, lost, failure } => {
                 let span = self.span(group, *epoch);
                 let _in = span.enter();

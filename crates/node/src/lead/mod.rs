@@ -14,6 +14,6 @@ mod journal;
 mod round;
 mod verdicts;
 
-pub(crate) use board::Board;
+pub(crate) use board::{Board, LeaseAsk};
 
 pub(crate) use round::{Lead, voters};

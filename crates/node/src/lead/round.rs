@@ -8,6 +8,7 @@ use super::board::Board;
 use super::fault::{self, Place, command_word};
 use super::journal::Journal;
 use super::verdicts::Verdicts;
+use crate::guard::Guards;
 use crate::observe::{Nudges, until};
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
@@ -36,6 +37,7 @@ pub(crate) struct Lead {
     pub(crate) hand: Hand,
     pub(crate) board: Arc<Board>,
     pub(crate) nudges: Arc<Nudges>,
+    pub(crate) guards: Arc<Guards>,
 }
 
 impl Lead {
@@ -254,7 +256,7 @@ impl<'a> Round<'a> {
         let span = self.journal.span(group, action.epoch);
         debug!(parent: &span, %group, %member, rule, action = word, "performing");
         self.lead.board.started(action.key());
-        self.actions.begin(&self.lead.hand, action, span);
+        self.actions.begin(&self.lead.hand, &self.lead.guards, action, span);
     }
 
     fn propose(&mut self, group: Option<GroupName>, command: Command) {

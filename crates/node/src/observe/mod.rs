@@ -68,7 +68,7 @@ impl Nudges {
 pub(crate) struct News(Notify);
 
 impl News {
-    fn tell(&self) {
+    pub(crate) fn tell(&self) {
         self.0.notify_one();
     }
 

@@ -21,6 +21,7 @@ pub(crate) use health::run as follow_health;
 pub(crate) use http::serve as serve_http;
 
 use crate::config::NodeConfig;
+use crate::guard::Guards;
 use crate::lead::{Board, voters};
 use crate::peers::Peers;
 use primacy_consensus::Consensus;
@@ -40,6 +41,7 @@ pub(crate) struct Shared {
     pub(crate) consensus: Consensus,
     pub(crate) board: Arc<Board>,
     pub(crate) peers: Arc<Peers>,
+    pub(crate) guards: Arc<Guards>,
     pub(crate) watchers: Arc<Semaphore>,
     /// Turns true when the node stops: streams end then.
     pub(crate) stopping: Receiver<bool>,

@@ -1,15 +1,54 @@
-//! `primacy.v1.Site`: what the other nodes see, on its way onto the leader's board.
+//! `primacy.v1.Site`: what nodes tell the leader, what they ask of it, and what it asks of them at their sites.
 
 use super::Shared;
-use primacy_core::NodeId;
-use primacy_runtime::now;
+use super::refuse;
+use crate::guard::{self, TailError};
+use crate::lead::LeaseAsk;
+use primacy_core::{Action, ActionKind, Epoch, GroupName, Loss, MemberName, Moment, NodeId};
+use primacy_runtime::{now, spawn};
 use primacy_wire::v1::site_server::Site;
-use primacy_wire::{WireError, sighting, v1};
+use primacy_wire::{Refusal, WireError, sighting, v1, witness};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio_stream::Stream;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
+
+/// Chunks of a tail on their way.
+const CHUNKS_MAX: usize = 8;
+/// What a rescue may be given at most.
+const RESCUE_WITHIN_MAX: Duration = Duration::from_secs(10);
 
 /// The service.
 pub(crate) struct SiteService(pub(crate) Arc<Shared>);
+
+impl SiteService {
+    fn member_of_cluster(&self, node: u64) -> Result<NodeId, Status> {
+        let from = NodeId(node);
+        if self.0.consensus.membership().nodes.contains_key(&from) {
+            return Ok(from);
+        }
+        Err(WireError::new("node_id", format!("node {from} is not of this cluster")).into())
+    }
+
+    fn take_in(&self, batch: v1::SightingBatch, received: Moment) -> Result<(), Status> {
+        let from = self.member_of_cluster(batch.node_id)?;
+        let mut seen = Vec::with_capacity(batch.sightings.len());
+        for sighting in batch.sightings {
+            seen.push(sighting::from_wire(sighting, received)?);
+        }
+        let mut witnesses = Vec::with_capacity(batch.witnesses.len());
+        for report in batch.witnesses {
+            witnesses.push(witness::from_wire(report, received)?);
+        }
+        if !self.0.board.report(from, received, &self.0.consensus, seen, witnesses) {
+            return Err(self.0.refuse_as_follower().into());
+        }
+        Ok(())
+    }
+}
 
 #[tonic::async_trait]
 impl Site for SiteService {
@@ -26,19 +65,137 @@ impl Site for SiteService {
                 batch = batches.message() => batch?,
             };
             let Some(batch) = next else { break };
-            let received = now();
-            let from = NodeId(batch.node_id);
-            if !self.0.consensus.membership().nodes.contains_key(&from) {
-                return Err(WireError::new("node_id", format!("node {from} is not of this cluster")).into());
-            }
-            let mut seen = Vec::with_capacity(batch.sightings.len());
-            for sighting in batch.sightings {
-                seen.push(sighting::from_wire(sighting, received)?);
-            }
-            if !self.0.board.report(from, received, &self.0.consensus, seen) {
-                return Err(self.0.refuse_as_follower().into());
-            }
+            self.take_in(batch, now())?;
         }
         Ok(Response::new(v1::ReportResponse {}))
     }
+
+    async fn renew(
+        &self,
+        request: Request<v1::RenewRequest>,
+    ) -> Result<Response<v1::RenewResponse>, Status> {
+        let request = request.into_inner();
+        let to = self.member_of_cluster(request.node_id)?;
+        let mut asks = Vec::with_capacity(request.asks.len());
+        for ask in request.asks {
+            let group = group_of(&ask.group)?;
+            asks.push(LeaseAsk { group, epoch: Epoch(ask.epoch), witness: ask.witness });
+        }
+        let consensus = &self.0.consensus;
+        // A grant rests on the quorum's lease: without it another leader may be at work already.
+        let granted =
+            consensus.has_authority().then(|| self.0.board.grant(to, &asks, now(), consensus)).flatten();
+        let Some(granted) = granted else { return Err(self.0.refuse_as_follower().into()) };
+        let ttl_us = self.0.config.cluster.timings.lease_ttl.as_micros() as u64;
+        let grants = granted.into_iter().map(|grant| v1::LeaseGrant {
+            group: grant.group.as_str().to_owned(),
+            epoch: grant.epoch.0,
+            witness: grant.witness,
+            ttl_us,
+        });
+        Ok(Response::new(v1::RenewResponse { grants: grants.collect() }))
+    }
+
+    async fn rescue(
+        &self,
+        request: Request<v1::RescueRequest>,
+    ) -> Result<Response<v1::RescueResponse>, Status> {
+        let request = request.into_inner();
+        let within = Duration::from_micros(request.within_us).min(RESCUE_WITHIN_MAX);
+        let of = Epoch(request.of_epoch);
+        let address =
+            refuse::name(&request.address, "address")?;
+        let action = Action {
+            group: group_of(&request.group)?,
+            epoch: Epoch(request.epoch),
+            member: refuse::name::<MemberName>(&request.member, "member")?,
+            address,
+            kind: ActionKind::Rescue {
+                holder: NodeId(request.holder_node),
+                site: self.0.config.node.site.clone(),
+                of,
+                within,
+                residue: Loss::Unknown,
+            },
+        };
+        let holder = Some(request.holder_address).filter(|_| NodeId(request.holder_node) != self.0.me);
+        let rescued = self.0.guards.rescue(&action, of, holder, within).await.map_err(|e| status(&e))?;
+        Ok(Response::new(v1::RescueResponse {
+            end_bytes: rescued.end.offset_bytes,
+            fetched_bytes: rescued.fetched_bytes,
+            complete: rescued.complete,
+            replid: rescued.end.replid,
+        }))
+    }
+
+    async fn seal_tail(
+        &self,
+        request: Request<v1::SealTailRequest>,
+    ) -> Result<Response<v1::SealTailResponse>, Status> {
+        let request = request.into_inner();
+        let group = group_of(&request.group)?;
+        let sealed = self.0.guards.seal(&group, Epoch(request.epoch), Epoch(request.of_epoch));
+        let sealed = sealed.map_err(|e| status(&e))?;
+        Ok(Response::new(v1::SealTailResponse {
+            replid: sealed.replid,
+            start_bytes: sealed.start_bytes,
+            end_bytes: sealed.end_bytes,
+            complete: sealed.complete,
+            run_id: sealed.run_id,
+        }))
+    }
+
+    type FetchTailStream = Pin<Box<dyn Stream<Item = Result<v1::TailChunk, Status>> + Send>>;
+
+    async fn fetch_tail(
+        &self,
+        request: Request<v1::FetchTailRequest>,
+    ) -> Result<Response<Self::FetchTailStream>, Status> {
+        let request = request.into_inner();
+        let group = group_of(&request.group)?;
+        let of = Epoch(request.of_epoch);
+        let tail = self.0.guards.tail(&group, of);
+        let Some(tail) = tail else { return Err(status(&TailError::Unknown { group, epoch: of })) };
+        if !request.replid.is_empty() && tail.replid() != request.replid {
+            let reason = format!("the tail is of history {}", tail.replid());
+            return Err(WireError::new("replid", reason).into());
+        }
+        let (chunks, outgoing) = mpsc::channel(CHUNKS_MAX);
+        let mut stopping = self.0.stopping.clone();
+        let sending = async move {
+            tokio::select! {
+                biased;
+                _ = stopping.wait_for(|stop| *stop) => {}
+                () = chunks.closed() => {}
+                () = guard::send(tail, request.from_bytes, request.follow, &chunks) => {}
+            }
+        };
+        // It ends with its receiver, its tail or this node.
+        spawn(sending).detach();
+        Ok(Response::new(Box::pin(ReceiverStream::new(outgoing))))
+    }
+
+    async fn ack_tail(
+        &self,
+        _request: Request<Streaming<v1::TailAck>>,
+    ) -> Result<Response<v1::AckTailResponse>, Status> {
+        Err(Status::unimplemented("no gate of this version waits for another site"))
+    }
+
+    async fn kill(&self, request: Request<v1::KillRequest>) -> Result<Response<v1::KillResponse>, Status> {
+        let request = request.into_inner();
+        let group = group_of(&request.group)?;
+        let member = refuse::name::<MemberName>(&request.member, "member")?;
+        let killed = self.0.guards.kill(&group, Epoch(request.epoch), &member, &request.run_id, request.pid).await;
+        killed.map_err(Status::failed_precondition)?;
+        Ok(Response::new(v1::KillResponse {}))
+    }
+}
+
+fn group_of(name: &str) -> Result<GroupName, Status> {
+    refuse::name(name, "group")
+}
+
+fn status(error: &TailError) -> Status {
+    Refusal::Rule { code: "no_tail".to_owned(), message: error.to_string() }.into()
 }

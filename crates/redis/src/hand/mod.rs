@@ -27,6 +27,7 @@ mod lift;
 mod open;
 mod promote;
 mod quorum;
+mod read_tail;
 mod settings;
 
 use crate::link::{AskError, DialError, Link, Session};
@@ -97,14 +98,7 @@ impl Hand {
             | ActionKind::Open { .. }
             | ActionKind::Follow { .. } => within,
         };
-        let attempt = Attempt {
-            action,
-            link: self.links.link(&action.group, &action.member, &action.address),
-            links: &self.links,
-            periods: &self.periods,
-            guard: &self.guard,
-            deadline: now().after(within),
-        };
+        let attempt = self.attempt(action, within);
         let done = match &action.kind {
             ActionKind::Fence { drain, .. } => fence::perform(&attempt, drain.as_ref()).await,
             ActionKind::Lift { min_replicas } => lift::perform(&attempt, *min_replicas).await,
@@ -123,6 +117,19 @@ impl Hand {
             ActionKind::Follow { primary, evict } => follow::perform(&attempt, primary, *evict).await,
         };
         done.map_err(|fault| attempt.report(fault))
+    }
+}
+
+impl Hand {
+    fn attempt<'a>(&'a self, action: &'a Action, within: Duration) -> Attempt<'a> {
+        Attempt {
+            action,
+            link: self.links.link(&action.group, &action.member, &action.address),
+            links: &self.links,
+            periods: &self.periods,
+            guard: &self.guard,
+            deadline: now().after(within),
+        }
     }
 }
 

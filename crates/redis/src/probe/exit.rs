@@ -29,6 +29,28 @@ pub(crate) struct Claim {
     pub(crate) executable: String,
 }
 
+/// A server's process on this host, as far as it is known from its answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerProcess {
+    /// Where it serves.
+    pub address: Address,
+    /// Its process id.
+    pub pid: u32,
+    /// Seconds since it started, by now.
+    pub uptime_s: u64,
+}
+
+/// Kills the process, if it is that server and on this host. False when it is not, or may not be killed.
+pub async fn end_process(process: ServerProcess) -> bool {
+    let ServerProcess { address, pid, uptime_s } = process;
+    let claim = Claim { address, pid, uptime_s, executable: String::new() };
+    let killed = primacy_runtime::blocking(move || {
+        let Some(pidfd) = open(&claim) else { return false };
+        rustix::process::pidfd_send_signal(pidfd, rustix::process::Signal::KILL).is_ok()
+    });
+    killed.await.unwrap_or(false)
+}
+
 /// Whether the process is that server, and on this host.
 pub(crate) fn runs_here(claim: &Claim) -> bool {
     open(claim).is_some()

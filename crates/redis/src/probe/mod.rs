@@ -13,6 +13,7 @@ mod rate;
 mod watcher;
 
 pub(crate) use exit::{Claim, runs_here};
+pub use exit::{ServerProcess, end_process};
 
 use crate::Links;
 use primacy_core::view::{MemberStatus, Reach};

@@ -1,0 +1,281 @@
+//! The gates of this node: where each leads, and what its replies wait for.
+//!
+//! A door is open only while the group serves: from a transition's intent until the new primary is open it is shut. What
+//! promises more than stock software, or has no fence but the gate, needs a lease; a Redis gate that passes replies at
+//! once does not, because the fence quorum protects it and coordinators that are down must stop nobody.
+
+use super::{Guards, Intent, intent, tails};
+use crate::config::GateConfig;
+use futures::future::BoxFuture;
+use primacy_core::{Durability, Epoch, Group, GroupKind, GroupName, Moment, NodeId, Phase};
+use primacy_gate::{Cover, Door, Gate, GateOptions, GateStats};
+use primacy_redis::{StreamOffset, Tail};
+use primacy_runtime::{Task, sleep, spawn, watch};
+use primacy_wire::v1;
+use primacy_wire::v1::site_client::SiteClient;
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+use tokio::net::TcpListener;
+
+/// How long connecting to the primary may take.
+const CONNECT_WITHIN: Duration = Duration::from_secs(1);
+/// How long the primary may take to say where its stream is.
+const BARRIER_WITHIN: Duration = Duration::from_secs(2);
+const AGAIN_AFTER: Duration = Duration::from_millis(50);
+
+/// The gates of a node.
+pub(crate) struct Gates {
+    doors: BTreeMap<GroupName, Vec<Entrance>>,
+    followed: Mutex<BTreeMap<GroupName, Followed>>,
+}
+
+struct Entrance {
+    listen: SocketAddr,
+    door: watch::Sender<Option<Door>>,
+    gate: Gate,
+}
+
+/// What a gate relies on, once for each epoch.
+struct Followed {
+    epoch: Epoch,
+    covered: watch::Sender<u64>,
+    cover: Arc<dyn Cover>,
+    _following: Task<()>,
+}
+
+impl Gates {
+    /// Opens the ports; nobody is led anywhere yet.
+    ///
+    /// # Errors
+    /// The address that cannot be listened on, and why.
+    pub(crate) async fn open(configs: &[GateConfig]) -> Result<Gates, (SocketAddr, io::Error)> {
+        let mut doors: BTreeMap<GroupName, Vec<Entrance>> = BTreeMap::new();
+        for config in configs {
+            let listener = TcpListener::bind(config.listen).await.map_err(|e| (config.listen, e))?;
+            let (door, led) = watch::channel(None);
+            let options = GateOptions {
+                name: format!("{}@{}", config.group, config.listen),
+                proxy_protocol: config.proxy_protocol,
+                connections_max: config.connections_max,
+                connect_within: CONNECT_WITHIN,
+            };
+            let gate = Gate::spawn(listener, led, options);
+            let entrance = Entrance { listen: config.listen, door, gate };
+            doors.entry(config.group.clone()).or_default().push(entrance);
+        }
+        Ok(Gates { doors, followed: Mutex::default() })
+    }
+
+    /// Whether there is a gate of that group here.
+    pub(crate) fn has(&self, group: &GroupName) -> bool {
+        self.doors.contains_key(group)
+    }
+
+    /// What the gates have done so far.
+    pub(crate) fn stats(&self) -> Vec<(GroupName, SocketAddr, GateStats)> {
+        let of = |(group, entrances): (&GroupName, &Vec<Entrance>)| {
+            entrances.iter().map(|e| (group.clone(), e.listen, e.gate.stats())).collect::<Vec<_>>()
+        };
+        self.doors.iter().flat_map(of).collect()
+    }
+
+    /// Leads the gates of a group where they should lead now.
+    pub(super) fn follow(
+        &self,
+        guards: &Arc<Guards>,
+        name: &GroupName,
+        group: &Group,
+        at: Moment,
+    ) {
+        let Some(entrances) = self.doors.get(name) else { return };
+        let door = self.door(guards, name, group, at);
+        for entrance in entrances {
+            entrance.door.send_if_modified(|led| {
+                let news = !same(led.as_ref(), door.as_ref());
+                if news {
+                    led.clone_from(&door);
+                }
+                news
+            });
+        }
+    }
+
+    fn door(
+        &self,
+        guards: &Arc<Guards>,
+        name: &GroupName,
+        group: &Group,
+        at: Moment,
+    ) -> Option<Door> {
+        let primary = group.primary.as_ref()?;
+        let target = group.spec.member(&primary.member)?;
+        let opening = group.transition.as_ref().is_some_and(|t| t.phase == Phase::Redirect);
+        if opening || intent(group) != Intent::None {
+            return None;
+        }
+        let held = group.spec.kind == GroupKind::Redis && group.spec.durability != Durability::Async;
+        let (until, hold) = if held || group.spec.kind == GroupKind::Endpoint {
+            let until = guards.leases.until(name, primary.epoch, at)?;
+            (Some(until), if held { Some(self.cover(guards, name, group)?) } else { None })
+        } else {
+            (None, None)
+        };
+        Some(Door { epoch: primary.epoch, target: target.address.clone(), until, hold })
+    }
+
+    /// What replies wait for under the present epoch.
+    fn cover(
+        &self,
+        guards: &Arc<Guards>,
+        name: &GroupName,
+        group: &Group,
+    ) -> Option<Arc<dyn Cover>> {
+        let primary = group.primary.as_ref()?;
+        let member = group.spec.member(&primary.member)?;
+        let mut followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = followed.get(name).filter(|f| f.epoch == primary.epoch) {
+            return Some(known.cover.clone());
+        }
+        let (covered, _) = watch::channel(0);
+        let cover = HeldByWitness {
+            offset: StreamOffset::new(&guards.links, name, &member.name, &member.address, BARRIER_WITHIN),
+            covered: covered.subscribe(),
+        };
+        let source = Source { guards: Arc::downgrade(guards), group: name.clone(), epoch: primary.epoch };
+        let following = spawn(source.follow(covered.clone()));
+        let cover: Arc<dyn Cover> = Arc::new(cover);
+        let known = Followed { epoch: primary.epoch, covered, cover: cover.clone(), _following: following };
+        followed.insert(name.clone(), known);
+        Some(cover)
+    }
+
+    /// How far a group's replies are covered here, in bytes of the stream.
+    pub(crate) fn covered_bytes(&self, group: &GroupName) -> Option<u64> {
+        let followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
+        followed.get(group).map(|f| *f.covered.borrow())
+    }
+}
+
+fn same(a: Option<&Door>, b: Option<&Door>) -> bool {
+    match (a, b) {
+        (None, None) => true,
+        (Some(a), Some(b)) => {
+            let hold = match (&a.hold, &b.hold) {
+                (None, None) => true,
+                (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+                (None, Some(_)) | (Some(_), None) => false,
+            };
+            hold && (a.epoch, &a.target, a.until) == (b.epoch, &b.target, b.until)
+        }
+        (None, Some(_)) | (Some(_), None) => false,
+    }
+}
+
+/// Replies wait until the witness at the primary's site holds the stream that covers them.
+struct HeldByWitness {
+    offset: StreamOffset,
+    covered: watch::Receiver<u64>,
+}
+
+impl Cover for HeldByWitness {
+    fn barrier(&self) -> BoxFuture<'static, io::Result<u64>> {
+        let offset = self.offset.clone();
+        Box::pin(async move { offset.ask().await })
+    }
+
+    fn covered(&self) -> watch::Receiver<u64> {
+        self.covered.clone()
+    }
+}
+
+/// Where the end of the witness's tail is known from.
+struct Source {
+    guards: Weak<Guards>,
+    group: GroupName,
+    epoch: Epoch,
+}
+
+impl Source {
+    /// Tells how far the witness's tail of this epoch reaches, until the epoch is over.
+    async fn follow(self, covered: watch::Sender<u64>) {
+        loop {
+            let Some(guards) = self.guards.upgrade() else { return };
+            let mut changed = guards.changed.subscribe();
+            let Some(witness) = self.witness(&guards) else { return };
+            match witness {
+                Some(node) if node == guards.me => {
+                    let tail = guards.tail(&self.group, self.epoch);
+                    drop(guards);
+                    tokio::select! {
+                        () = own(tail, &covered) => sleep(AGAIN_AFTER).await,
+                        changed = changed.changed() => if changed.is_err() { return },
+                    }
+                }
+                Some(node) => {
+                    let address = guards.consensus.membership().nodes.get(&node).map(|m| m.address.clone());
+                    let channel = address.and_then(|address| guards.peers.channel(&address));
+                    drop(guards);
+                    if let Some(channel) = channel {
+                        self.other(SiteClient::new(channel), &covered).await;
+                    }
+                    sleep(AGAIN_AFTER).await;
+                }
+                None => {
+                    drop(guards);
+                    sleep(AGAIN_AFTER).await;
+                }
+            }
+        }
+    }
+
+    /// The witness of the epoch; the outer none: the epoch is over.
+    fn witness(&self, guards: &Guards) -> Option<Option<NodeId>> {
+        guards.consensus.read(|state| {
+            let primary = state.groups.get(&self.group)?.primary.as_ref()?;
+            (primary.epoch == self.epoch).then_some(primary.witness)
+        })
+    }
+
+    /// Follows the tail of another node: what has arrived here from it is held there.
+    async fn other(
+        &self,
+        mut client: SiteClient<tonic::transport::Channel>,
+        covered: &watch::Sender<u64>,
+    ) {
+        let request = v1::FetchTailRequest {
+            group: self.group.as_str().to_owned(),
+            of_epoch: self.epoch.0,
+            replid: String::new(),
+            from_bytes: tails::FROM_ITS_END,
+            follow: true,
+        };
+        let Ok(chunks) = client.fetch_tail(request).await else { return };
+        let mut chunks = chunks.into_inner();
+        while let Ok(Some(chunk)) = chunks.message().await {
+            raise(covered, chunk.at_bytes + chunk.data.len() as u64);
+        }
+    }
+}
+
+/// Follows a tail of this node until it is sealed.
+async fn own(tail: Option<Tail>, covered: &watch::Sender<u64>) {
+    let Some(tail) = tail else { return };
+    let mut progress = tail.progress();
+    loop {
+        raise(covered, *progress.borrow_and_update());
+        if progress.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+fn raise(covered: &watch::Sender<u64>, to: u64) {
+    covered.send_if_modified(|at| {
+        let news = to > *at;
+        *at = to.max(*at);
+        news
+    });
+}
