@@ -1,12 +1,11 @@
 //! What a gate costs: a real redis-server reached directly, through a gate, through a gate that holds replies, and
 //! through a relay by splice(2); then a plain stream of bytes through each.
 //!
-//! `cargo run --release -p primacy-gate --example gate_cost -- [rounds]` needs `redis-server` and `redis-benchmark`.
+//! `cargo run --release -p primacy-gate --example gate_cost -- [rounds [threads]]` needs `redis-server` and `redis-benchmark`.
 //! The four share the machine's cores with the server and the load, so compare the rows and not machines.
 
 #![allow(clippy::print_stdout)]
 
-#[allow(dead_code)]
 #[path = "../tests/common/mod.rs"]
 mod common;
 
@@ -16,6 +15,7 @@ use common::{Stand, door_to, held_door_to};
 use primacy_gate::Door;
 use primacy_testbed::{RedisOptions, RedisServer, Workdir};
 use rustix::pipe::{PipeFlags, SpliceFlags, pipe_with, splice};
+use rustix::time::{ClockId, clock_gettime};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
@@ -24,8 +24,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
 
+const PIPELINED: usize = 500_000;
+const SINGLE: usize = 100_000;
 const BULK_BYTES: usize = 2 << 30;
-const BULK_LIMIT: Duration = Duration::from_secs(60);
+const BULK_LIMIT: Duration = Duration::from_mins(1);
 
 type Figures = BTreeMap<(usize, &'static str), Vec<f64>>;
 
@@ -36,9 +38,14 @@ struct Way {
     sink: SocketAddr,
 }
 
-#[tokio::main(worker_threads = 2)]
-async fn main() -> Result<()> {
-    let rounds: usize = std::env::args().nth(1).map_or(Ok(5), |text| text.parse())?;
+fn main() -> Result<()> {
+    let argument = |at| std::env::args().nth(at).map(|text| text.parse::<usize>()).transpose();
+    let (rounds, threads) = (argument(1)?.unwrap_or(5), argument(2)?.unwrap_or(2));
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
+    runtime.block_on(compare(rounds))
+}
+
+async fn compare(rounds: usize) -> Result<()> {
     let workdir = Workdir::create()?;
     let server = RedisServer::start(RedisOptions::new("gate-cost", workdir.subdir("redis")?)).await?;
     let redis: SocketAddr = server.address().parse()?;
@@ -105,18 +112,34 @@ async fn closing(connections: usize) -> Result<()> {
 
 async fn measure(at: usize, way: &Way, figures: &mut Figures) -> Result<()> {
     let mut note = |what, value| figures.entry((at, what)).or_default().push(value);
-    let (set, _) = benchmark(way.redis, "set", 50, 16, 2_000_000).await?;
+    let began = cpu_ns();
+    let (set, _) = benchmark(way.redis, "set", 50, 16, PIPELINED).await?;
     note("1 SET/s, 50 clients, pipeline 16", set);
-    let (get, _) = benchmark(way.redis, "get", 50, 16, 2_000_000).await?;
+    let (get, _) = benchmark(way.redis, "get", 50, 16, PIPELINED).await?;
     note("2 GET/s, 50 clients, pipeline 16", get);
-    let (plain, p50_ms) = benchmark(way.redis, "set", 50, 1, 200_000).await?;
-    note("3 SET/s, 50 clients, no pipeline", plain);
-    note("4 p50 of those, us", p50_ms * 1_000.0);
-    let (_, p50_ms) = benchmark(way.redis, "set", 1, 1, 20_000).await?;
-    note("5 p50 of one client, us", p50_ms * 1_000.0);
-    note("6 bytes to the target, GiB/s, 1 stream", bulk(way.sink, 1).await?);
-    note("7 bytes to the target, GiB/s, 8 streams", bulk(way.sink, 8).await?);
+    note("3 CPU of the relay for each, ns", (cpu_ns() - began) / (2 * PIPELINED) as f64);
+    let began = cpu_ns();
+    let (plain, p50_ms) = benchmark(way.redis, "set", 50, 1, SINGLE).await?;
+    note("4 SET/s, 50 clients, no pipeline", plain);
+    note("5 p50 of those, us", p50_ms * 1_000.0);
+    note("6 CPU of the relay for each, ns", (cpu_ns() - began) / SINGLE as f64);
+    let (_, p50_ms) = benchmark(way.redis, "set", 1, 1, SINGLE / 10).await?;
+    note("7 p50 of one client, us", p50_ms * 1_000.0);
+    for (what_cpu, what, streams) in [
+        ("8 stream of bytes: CPU s/GiB, all ends", "8 stream of bytes: GiB/s", 1),
+        ("9 8 streams: CPU s/GiB, all ends", "9 8 streams: GiB/s", 8),
+    ] {
+        let began = cpu_ns();
+        note(what, bulk(way.sink, streams).await?);
+        note(what_cpu, (cpu_ns() - began) / 1e9 / (BULK_BYTES >> 30) as f64);
+    }
     Ok(())
+}
+
+/// What this process, which is the relay, has used.
+fn cpu_ns() -> f64 {
+    let used = clock_gettime(ClockId::ProcessCPUTime);
+    used.tv_sec as f64 * 1e9 + used.tv_nsec as f64
 }
 
 /// Requests a second and their median time in ms.
@@ -131,7 +154,7 @@ async fn benchmark(
     command.args(["-h", &to.ip().to_string(), "-p", &to.port().to_string(), "--csv", "-t", test]);
     command.args(["-c", &clients.to_string(), "-P", &pipeline.to_string(), "-n", &requests.to_string()]);
     command.args(["-r", "100000"]).kill_on_drop(true);
-    let output = tokio::time::timeout(Duration::from_secs(120), command.output()).await??;
+    let output = tokio::time::timeout(Duration::from_mins(2), command.output()).await??;
     let text = String::from_utf8(output.stdout)?;
     let row = text.lines().last().context("redis-benchmark printed nothing")?;
     let cells: Vec<&str> = row.split(',').map(|cell| cell.trim_matches('"')).collect();
@@ -206,9 +229,15 @@ fn print(ways: &[Way], figures: &Figures) {
         values.sort_by(f64::total_cmp);
         values.get(values.len() / 2).copied().unwrap_or_default()
     };
-    println!("medians{:34}{}", "", ways.iter().map(|way| format!("{:>11}", way.name)).collect::<String>());
+    let row = |head: &str, cells: Vec<String>| {
+        print!("{head:42}");
+        for cell in cells {
+            print!("{cell:>11}");
+        }
+        println!();
+    };
+    row("medians", ways.iter().map(|way| way.name.to_owned()).collect());
     for what in figures.keys().filter(|(at, _)| *at == 0).map(|(_, what)| *what) {
-        let cells: String = (0..ways.len()).map(|at| format!("{:>11.1}", median(at, what))).collect();
-        println!("{what:41}{cells}");
+        row(what, (0..ways.len()).map(|at| format!("{:.2}", median(at, what))).collect());
     }
 }

@@ -13,7 +13,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 /// When a silent peer is asked whether it is still there, and how often before it counts as gone: as Redis has it.
-const KEEPALIVE_AFTER: Duration = Duration::from_secs(300);
+const KEEPALIVE_AFTER: Duration = Duration::from_mins(5);
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(100);
 const KEEPALIVE_PROBES: u32 = 3;
 

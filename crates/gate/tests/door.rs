@@ -17,8 +17,8 @@ use tokio::runtime::Handle;
 
 const LEASE: Duration = Duration::from_millis(200);
 
-fn leased(target: SocketAddr, lease: Duration) -> Option<Door> {
-    Some(Door { until: Some(in_time(lease)), ..door_to(target) })
+fn leased(target: SocketAddr, lease: Duration) -> Door {
+    Door { until: Some(in_time(lease)), ..door_to(target) }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -44,7 +44,7 @@ async fn without_a_door_a_connection_is_closed_at_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_door_that_is_over_does_not_open() {
     let stand = Stand::new(None).await;
-    stand.door.send(leased(echo().await, Duration::ZERO));
+    stand.door.send(Some(leased(echo().await, Duration::ZERO)));
     assert_eq!(read_to_the_end(&mut stand.client().await).await, b"");
     assert_eq!(stand.gate.stats().accepted_total, 0);
 }
@@ -57,7 +57,7 @@ async fn the_end_of_the_lease_ends_every_connection() {
     for _ in 0..20 {
         clients.push(stand.echoed_client().await);
     }
-    stand.door.send(leased(target, LEASE));
+    stand.door.send(Some(leased(target, LEASE)));
     for client in &mut clients {
         assert_eq!(read_to_the_end(client).await, b"");
     }
@@ -70,12 +70,12 @@ async fn the_end_of_the_lease_ends_every_connection() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_renewal_keeps_connections() {
     let target = echo().await;
-    let stand = Stand::new(leased(target, 5 * LEASE)).await;
+    let stand = Stand::new(Some(leased(target, 5 * LEASE))).await;
     let mut client = stand.echoed_client().await;
     let began = std::time::Instant::now();
     // Several leases long.
     while began.elapsed() < 12 * LEASE {
-        stand.door.send(leased(target, 5 * LEASE));
+        stand.door.send(Some(leased(target, 5 * LEASE)));
         assert_eq!(exchange(&mut client, b"still here").await.unwrap(), b"still here");
         tokio::time::sleep(LEASE / 10).await;
     }

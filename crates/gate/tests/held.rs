@@ -70,7 +70,7 @@ impl Scene {
         assert_eq!(self.stand.gate.stats().open, 1);
     }
 
-    async fn is_cut(mut self) -> Scene {
+    async fn cut(mut self) -> Scene {
         assert_eq!(read_to_the_end(&mut self.client).await, b"");
         let stand = &self.stand;
         eventually("the connection to end", async || stand.gate.connections() == 0).await;
@@ -147,7 +147,7 @@ async fn a_failed_barrier_drops_what_is_held_and_the_next_connection_begins_anew
     let mut scene = Scene::new().await;
     scene.target_says(b"never heard").await;
     scene.barrier().await.send(Err(io::Error::other("the primary is gone"))).unwrap();
-    let mut scene = scene.is_cut().await;
+    let mut scene = scene.cut().await;
     scene.cover.cover_up_to(1_000);
     assert_eq!(scene.stand.gate.stats().barriers_failed_total, 1);
     (scene.client, scene.target) = scene.another().await;
@@ -162,7 +162,7 @@ async fn the_end_of_the_door_drops_what_is_held() {
     scene.target_says(b"never heard").await;
     let asked = scene.barrier().await;
     scene.stand.door.send(None);
-    let scene = scene.is_cut().await;
+    let scene = scene.cut().await;
     scene.cover.cover_up_to(1_000);
     let _ = asked.send(Ok(1));
     assert_eq!(scene.stand.gate.stats().received_bytes_total, 0);
@@ -175,7 +175,7 @@ async fn a_stream_that_goes_back_is_a_failure() {
     scene.barrier().await.send(Ok(100)).unwrap();
     scene.target_says(b"two").await;
     scene.barrier().await.send(Ok(60)).unwrap();
-    scene.is_cut().await;
+    scene.cut().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -194,7 +194,7 @@ async fn another_cover_decides_about_what_is_held_and_holding_itself_cannot_end(
     scene.client_hears(b"again").await;
     scene.target_says(b"never heard").await;
     scene.stand.door.send(Some(door_to(scene.address())));
-    scene.is_cut().await;
+    scene.cut().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,6 @@
 //! That a relay does what TCP does: ends of one direction, slow readers, and who the client is.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 mod common;
 
