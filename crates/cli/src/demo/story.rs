@@ -343,6 +343,9 @@ fn effect_of(event: &Event) -> Option<String> {
         | Event::GroupConfigured { .. }
         | Event::GroupRemoved { .. }
         | Event::TransitionStarted { .. }
+        | Event::FenceChanged { .. }
+        | Event::WitnessAppointed { .. }
+        | Event::HolderAppointed { .. }
         | Event::TransitionEnded { .. }
         | Event::GroupPaused { .. }
         | Event::GroupResumed { .. }

@@ -52,6 +52,23 @@ pub(crate) enum EventKind {
         previous: Option<String>,
         previous_address: Option<String>,
     },
+    FenceChanged {
+        group: String,
+        epoch: u64,
+        min_replicas: u64,
+        replicas: Vec<String>,
+    },
+    WitnessAppointed {
+        group: String,
+        epoch: u64,
+        node: Option<u64>,
+    },
+    HolderAppointed {
+        group: String,
+        epoch: u64,
+        node: Option<u64>,
+        degraded: bool,
+    },
     TransitionEnded {
         group: String,
         epoch: u64,
@@ -106,6 +123,19 @@ impl EventKind {
                     format!("primary changed: {previous} -> {member} ({site}) at {address}, epoch {epoch}"),
                 )
             }
+            EventKind::FenceChanged { group, min_replicas, replicas, .. } => {
+                let admitted = if replicas.is_empty() { "nobody".to_owned() } else { replicas.join(", ") };
+                (group, format!("fence changed: min-replicas-to-write {min_replicas}, admitted {admitted}"))
+            }
+            EventKind::WitnessAppointed { group, node, .. } => match node {
+                Some(node) => (group, format!("n{node} is the witness")),
+                None => (group, "no node is the witness".to_owned()),
+            },
+            EventKind::HolderAppointed { group, node, degraded, .. } => match (node, degraded) {
+                (Some(node), _) => (group, format!("n{node} holds the stream for gates")),
+                (None, true) => (group, "no other site holds the stream, gates go on without".to_owned()),
+                (None, false) => (group, "no other site holds the stream, gates wait".to_owned()),
+            },
             EventKind::TransitionEnded { group, outcome, lost, failure, .. } => {
                 let why = failure.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
                 (group, format!("transition {}, {}{why}", outcome.replace('_', " "), lost.words()))
@@ -153,6 +183,23 @@ impl From<&Event> for EventKind {
                     previous_address: previous.as_ref().map(|(_, address)| address.to_string()),
                 }
             }
+            Event::FenceChanged { group, epoch, fence } => EventKind::FenceChanged {
+                group: group.to_string(),
+                epoch: epoch.0,
+                min_replicas: fence.min_replicas,
+                replicas: fence.replicas.iter().map(ToString::to_string).collect(),
+            },
+            Event::WitnessAppointed { group, epoch, node } => EventKind::WitnessAppointed {
+                group: group.to_string(),
+                epoch: epoch.0,
+                node: node.map(|node| node.0),
+            },
+            Event::HolderAppointed { group, epoch, node, degraded } => EventKind::HolderAppointed {
+                group: group.to_string(),
+                epoch: epoch.0,
+                node: node.map(|node| node.0),
+                degraded: *degraded,
+            },
             Event::TransitionEnded { group, epoch, outcome, lost, failure } => EventKind::TransitionEnded {
                 group: group.to_string(),
                 epoch: epoch.0,
@@ -201,7 +248,7 @@ mod tests {
                 epoch: 42,
                 phase: "fence".into(),
                 ms: 0.4,
-                note: "died".into(),
+                note: "detached".into(),
             },
             EventKind::PrimaryChanged {
                 group: group(),
@@ -233,10 +280,40 @@ mod tests {
             $ primacy watch
                 57  09:14:56.123  -             n2 leads in term 5
                 58  09:14:56.123  features      transition started: east-a -> north-a, death, epoch 42
-                59  09:14:56.123  features      fence passed in 0.4 ms: died
+                59  09:14:56.123  features      fence passed in 0.4 ms: detached
                 60  09:14:56.123  features      primary changed: east-a -> north-a (north) at 10.0.0.2:6379, epoch 42
                 61  09:14:56.123  features      transition settled, 0 lost"#]]
         .assert_eq(&format!("$ primacy watch\n{}", lines.join("\n")));
+    }
+
+    #[test]
+    fn who_keeps_the_primary_open_is_told() {
+        let group = || "features".to_owned();
+        let fence = |replicas: &[&str]| EventKind::FenceChanged {
+            group: group(),
+            epoch: 42,
+            min_replicas: 1,
+            replicas: replicas.iter().map(|m| (*m).to_owned()).collect(),
+        };
+        let holder =
+            |node, degraded| EventKind::HolderAppointed { group: group(), epoch: 42, node, degraded };
+        let told = [
+            fence(&["north-a", "west-a"]),
+            fence(&[]),
+            EventKind::WitnessAppointed { group: group(), epoch: 42, node: Some(1) },
+            holder(Some(3), false),
+            holder(None, true),
+        ];
+        assert_eq!(
+            told.map(|event| event.words().1),
+            [
+                "fence changed: min-replicas-to-write 1, admitted north-a, west-a",
+                "fence changed: min-replicas-to-write 1, admitted nobody",
+                "n1 is the witness",
+                "n3 holds the stream for gates",
+                "no other site holds the stream, gates go on without",
+            ]
+        );
     }
 
     #[test]

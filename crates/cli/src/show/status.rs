@@ -6,7 +6,7 @@ use super::transition::TransitionReport;
 use super::{Stamp, gathered, ms, word};
 use crate::screen::Screen;
 use crate::screen::table::{Table, Tone, left, right, wrapped};
-use crate::screen::units::{ago, bytes, count, millis};
+use crate::screen::units::{ago, bytes, count, millis, plural};
 use primacy_core::{Evidence, Transition};
 use primacy_wire::{WireError, v1};
 use serde::Serialize;
@@ -39,6 +39,39 @@ pub(crate) struct MemberReport {
     pub(crate) evidence: Vec<String>,
 }
 
+/// Who keeps the primary open.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct FenceReport {
+    /// It accepts writes only while so many of `replicas` and its witness are attached.
+    pub(crate) min_replicas: u64,
+    /// `min-replicas-to-write` by its last answer.
+    pub(crate) min_replicas_in_force: Option<u64>,
+    pub(crate) replicas: Vec<String>,
+    /// How many of them and the witness are attached, by its last answer.
+    pub(crate) attached: Option<u64>,
+    /// Replicas that are neither.
+    pub(crate) strangers: u64,
+    pub(crate) witness_node: Option<u64>,
+    /// None where the answering node does not know.
+    pub(crate) witness: Option<WitnessStatusReport>,
+    /// Until the last lease is over; none where the answering node granted none.
+    pub(crate) lease_left_ms: Option<u64>,
+    pub(crate) holder_node: Option<u64>,
+    /// Whether gates go on without a holder.
+    pub(crate) degraded: bool,
+}
+
+/// What a witness says of its connection.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct WitnessStatusReport {
+    pub(crate) attached: bool,
+    pub(crate) end_bytes: u64,
+    pub(crate) tail_bytes: u64,
+    /// Full copies that it was forced to take and threw away.
+    pub(crate) copies: u64,
+    pub(crate) age_ms: u64,
+}
+
 /// Automatic action is stopped.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct PausedReport {
@@ -62,6 +95,8 @@ pub(crate) struct GroupStatusReport {
     #[serde(flatten)]
     pub(crate) group: GroupReport,
     pub(crate) members: Vec<MemberReport>,
+    /// None while it has no primary.
+    pub(crate) fence: Option<FenceReport>,
     /// The transition under way.
     pub(crate) transition: Option<TransitionReport>,
     pub(crate) paused: Option<PausedReport>,
@@ -113,6 +148,12 @@ impl StatusReport {
                 (member.offset_bytes, member.lag_bytes, member.rtt_ms) = (None, None, None);
                 member.evidence.clear();
             }
+            if let Some(fence) = &mut status.fence {
+                fence.lease_left_ms = fence.lease_left_ms.map(|left| left.min(1));
+                if let Some(witness) = &mut fence.witness {
+                    (witness.end_bytes, witness.tail_bytes, witness.age_ms) = (0, 0, 0);
+                }
+            }
         }
         self
     }
@@ -126,10 +167,11 @@ impl StatusReport {
             left("STATE"),
             left("STANDBYS"),
             right("LAG"),
+            right("LEASE"),
             left("LAST CHANGE"),
         ];
         let mut table = Table::new(columns);
-        for GroupStatusReport { group, members, transition, .. } in &self.groups {
+        for GroupStatusReport { group, members, fence, transition, .. } in &self.groups {
             table.row([
                 (group.group.clone(), Tone::Plain),
                 (group.kind.clone(), Tone::Plain),
@@ -138,6 +180,7 @@ impl StatusReport {
                 group.state_cell(),
                 (group.standbys_words(), Tone::Plain),
                 (lag_words(members), Tone::Plain),
+                (fence.as_ref().map_or_else(|| "-".to_owned(), FenceReport::lease_words), Tone::Plain),
                 (group.last_words(transition.as_ref(), now_us), Tone::Plain),
             ]);
         }
@@ -149,6 +192,55 @@ impl StatusReport {
 fn lag_words(members: &[MemberReport]) -> String {
     let standbys = members.iter().filter(|member| member.role == "standby");
     standbys.filter_map(|member| member.lag_bytes).max().map_or_else(|| "-".to_owned(), bytes)
+}
+
+impl FenceReport {
+    /// `2.4 s`, `over`, or nothing where it is not known.
+    fn lease_words(&self) -> String {
+        match self.lease_left_ms {
+            None => "-".to_owned(),
+            Some(0) => "over".to_owned(),
+            Some(left) => millis(left as f64),
+        }
+    }
+
+    /// Who keeps the primary open, and what its witness has.
+    fn lines(&self) -> Vec<String> {
+        let witness = self.witness_node.map(|node| format!("witness n{node}"));
+        let all: Vec<String> = self.replicas.iter().cloned().chain(witness).collect();
+        let mut lines = Vec::new();
+        if !all.is_empty() {
+            let attached = self.attached.map_or_else(|| "?".to_owned(), |n| n.to_string());
+            let mut line = format!(
+                "fence: {attached} of {} attached ({}), {} must be",
+                all.len(),
+                all.join(", "),
+                self.min_replicas
+            );
+            if let Some(left) = self.lease_left_ms {
+                line += &if left == 0 {
+                    "; lease over".to_owned()
+                } else {
+                    format!("; lease {}", self.lease_words())
+                };
+            }
+            lines.push(line);
+        }
+        if let (Some(node), Some(witness)) = (self.witness_node, &self.witness) {
+            let attached = if witness.attached { "attached" } else { "not attached" };
+            let mut line = format!(
+                "witness: n{node} {attached}, at offset {}, keeps the last {}",
+                count(witness.end_bytes),
+                bytes(witness.tail_bytes)
+            );
+            if witness.copies > 0 {
+                line += &format!(", {} thrown away", plural(witness.copies, "full sync"));
+            }
+            lines.push(line);
+        }
+        lines.extend(self.holder_node.map(|node| format!("holder: n{node} has the stream at another site")));
+        lines
+    }
 }
 
 impl GroupStatusReport {
@@ -197,7 +289,8 @@ impl GroupStatusReport {
             format!("paused by {} {}{why}", paused.by, ago(now_us, paused.at.0))
         });
         let notes = self.notes.iter().map(|note| format!("note: {note}"));
-        let lines: Vec<String> = under_way.chain(blocked).chain(paused).chain(notes).collect();
+        let fence = self.fence.iter().flat_map(FenceReport::lines);
+        let lines: Vec<String> = fence.chain(under_way).chain(blocked).chain(paused).chain(notes).collect();
         if lines.is_empty() { String::new() } else { format!("\n{}\n", lines.join("\n")) }
     }
 }
@@ -266,6 +359,29 @@ impl TryFrom<v1::MemberStatus> for MemberReport {
     }
 }
 
+impl From<v1::FenceStatus> for FenceReport {
+    fn from(fence: v1::FenceStatus) -> Self {
+        FenceReport {
+            min_replicas: fence.min_replicas,
+            min_replicas_in_force: fence.min_replicas_in_force,
+            replicas: fence.replicas,
+            attached: fence.attached,
+            strangers: fence.strangers,
+            witness_node: fence.witness_node,
+            witness: fence.witness.map(|witness| WitnessStatusReport {
+                attached: witness.attached,
+                end_bytes: witness.end_bytes,
+                tail_bytes: witness.tail_bytes,
+                copies: witness.copies,
+                age_ms: witness.age_ms,
+            }),
+            lease_left_ms: fence.lease_left_ms,
+            holder_node: fence.holder_node,
+            degraded: fence.degraded,
+        }
+    }
+}
+
 impl TryFrom<v1::GroupStatus> for GroupStatusReport {
     type Error = WireError;
 
@@ -275,6 +391,7 @@ impl TryFrom<v1::GroupStatus> for GroupStatusReport {
         Ok(GroupStatusReport {
             group: summary.try_into()?,
             members: status.members.into_iter().map(MemberReport::try_from).collect::<Result<_, _>>()?,
+            fence: status.fence.map(FenceReport::from),
             transition: transition.as_ref().map(TransitionReport::from),
             paused: status.paused.map(|paused| PausedReport {
                 by: paused.by,
@@ -357,10 +474,32 @@ mod tests {
         }
     }
 
+    fn fence() -> FenceReport {
+        FenceReport {
+            min_replicas: 2,
+            min_replicas_in_force: Some(2),
+            replicas: vec!["north-a".into(), "west-a".into()],
+            attached: Some(2),
+            strangers: 0,
+            witness_node: Some(1),
+            witness: Some(WitnessStatusReport {
+                attached: true,
+                end_bytes: 88_231_904,
+                tail_bytes: 67_108_864,
+                copies: 0,
+                age_ms: 21,
+            }),
+            lease_left_ms: Some(2_400),
+            holder_node: None,
+            degraded: false,
+        }
+    }
+
     fn report() -> StatusReport {
-        let status = |group, members| GroupStatusReport {
+        let status = |group, members, fence| GroupStatusReport {
             group,
             members,
+            fence,
             transition: None,
             paused: None,
             blocked: None,
@@ -370,8 +509,8 @@ mod tests {
         StatusReport {
             cluster: cluster::tests::report(),
             groups: vec![
-                status(group::tests::serving(), members),
-                status(group::tests::blocked(), Vec::new()),
+                status(group::tests::serving(), members, Some(fence())),
+                status(group::tests::blocked(), Vec::new(), None),
             ],
         }
     }
@@ -382,11 +521,11 @@ mod tests {
             prod  3/4 nodes  leader n1 east  term 4  revision 57
             n3 west (10.0.0.3:7101) unreachable for 12 s
 
-            GROUP     KIND   PRIMARY        EPOCH  STATE    STANDBYS  LAG  LAST CHANGE
-            features  redis  east-a (east)     42  serving  2/2       0 B  3m ago  death  61 ms  0 lost
-            sessions  redis  east-a (east)     42  blocked  0/2         -  failover would lose up to 3145728 bytes (budget 1 MiB)
-                                                                           bring the old primary back, or accept the loss: primacy
-                                                                           failover sessions --allow-data-loss
+            GROUP     KIND   PRIMARY        EPOCH  STATE    STANDBYS  LAG  LEASE  LAST CHANGE
+            features  redis  east-a (east)     42  serving  2/2       0 B  2.4 s  3m ago  death  61 ms  0 lost
+            sessions  redis  east-a (east)     42  blocked  0/2         -      -  failover would lose up to 3145728 bytes (budget 1 MiB)
+                                                                                  bring the old primary back, or accept the loss: primacy
+                                                                                  failover sessions --allow-data-loss
         "#]]
         .assert_eq(&report().text(NOW_US, false, PLAIN));
     }
@@ -408,10 +547,37 @@ mod tests {
                                                                                                              it does not answer
                                                                                                              west-a refuses connections (n1)
 
+            fence: 2 of 3 attached (north-a, west-a, witness n1), 2 must be; lease 2.4 s
+            witness: n1 attached, at offset 88,231,904, keeps the last 64 MiB
             paused by ann@ops1 5s ago: kernel update
             note: fence = "none": two writers are possible
         "#]]
         .assert_eq(text.split_once("0 lost\n\n").unwrap().1);
+    }
+
+    #[test]
+    fn a_fence_that_is_weak_shows_it() {
+        let witness = WitnessStatusReport { attached: false, copies: 2, ..fence().witness.unwrap() };
+        let weak = FenceReport {
+            attached: None,
+            witness: Some(witness),
+            lease_left_ms: Some(0),
+            holder_node: Some(3),
+            ..fence()
+        };
+        expect![[r"
+            fence: ? of 3 attached (north-a, west-a, witness n1), 2 must be; lease over
+            witness: n1 not attached, at offset 88,231,904, keeps the last 64 MiB, 2 full syncs thrown away
+            holder: n3 has the stream at another site"]]
+        .assert_eq(&weak.lines().join("\n"));
+        let none = FenceReport {
+            replicas: vec![],
+            witness_node: None,
+            witness: None,
+            lease_left_ms: None,
+            ..fence()
+        };
+        assert_eq!((none.lines(), none.lease_words()), (vec![], "-".to_owned()));
     }
 
     #[test]
@@ -422,7 +588,7 @@ mod tests {
         report.groups[0].group.last_transition = None;
         report.groups[0].group.primary = None;
         report.groups[0].members.drain(1..);
-        expect![[r#"{"cluster":"prod","revision":57,"leader":{"id":1,"site":"east","address":"10.0.0.1:7101","term":4},"nodes":[],"groups":[{"group":"features","kind":"redis","primary":null,"state":"serving","reason":null,"remedy":null,"standbys_ready":2,"standbys_total":2,"last_transition":null,"members":[{"member":"east-a","site":"east","address":"10.0.0.1:6379","role":"primary","priority":100,"health":"up","reachable_from":["east","north","west"],"offset_bytes":88231904,"lag_bytes":0,"link_up":null,"shut":false,"rtt_ms":0.21,"version":"7.0.15","eligible":false,"why_not":"it is the primary","evidence":[]}],"transition":null,"paused":null,"blocked":null,"notes":[]}]}"#]]
+        expect![[r#"{"cluster":"prod","revision":57,"leader":{"id":1,"site":"east","address":"10.0.0.1:7101","term":4},"nodes":[],"groups":[{"group":"features","kind":"redis","primary":null,"state":"serving","reason":null,"remedy":null,"standbys_ready":2,"standbys_total":2,"last_transition":null,"members":[{"member":"east-a","site":"east","address":"10.0.0.1:6379","role":"primary","priority":100,"health":"up","reachable_from":["east","north","west"],"offset_bytes":88231904,"lag_bytes":0,"link_up":null,"shut":false,"rtt_ms":0.21,"version":"7.0.15","eligible":false,"why_not":"it is the primary","evidence":[]}],"fence":{"min_replicas":2,"min_replicas_in_force":2,"replicas":["north-a","west-a"],"attached":2,"strangers":0,"witness_node":1,"witness":{"attached":true,"end_bytes":88231904,"tail_bytes":67108864,"copies":0,"age_ms":21},"lease_left_ms":2400,"holder_node":null,"degraded":false},"transition":null,"paused":null,"blocked":null,"notes":[]}]}"#]]
             .assert_eq(&serde_json::to_string(&report).unwrap());
     }
 }

@@ -4,7 +4,7 @@ use super::{Stamp, gathered, ms, to_the_us};
 use crate::screen::Screen;
 use crate::screen::table::{Table, Tone, left, right, wrapped};
 use crate::screen::units::{ago, bytes, millis};
-use primacy_core::{Loss, PhaseRecord, Transition};
+use primacy_core::{Loss, PhaseRecord, Proof, Transition};
 use primacy_wire::v1;
 use serde::Serialize;
 
@@ -59,8 +59,14 @@ pub(crate) struct TransitionReport {
     pub(crate) requested_by: Option<String>,
     pub(crate) reason: Option<String>,
     pub(crate) evidence: Vec<String>,
-    /// Why the old primary was known to be shut.
+    /// Why the old primary was known to be shut: `acknowledged`, `detached`, `expired`, `vacant` or `waived`.
     pub(crate) proof: Option<String>,
+    /// What was seen that proves it.
+    pub(crate) proof_evidence: Vec<String>,
+    /// The node whose tail of the old primary's stream was read.
+    pub(crate) rescued_from_node: Option<u64>,
+    /// What the new primary got from that tail.
+    pub(crate) rescued_bytes: u64,
     pub(crate) phases: Vec<PhaseReport>,
     /// `settled`, `rolled_back`, or `waiting` while it is under way.
     pub(crate) outcome: String,
@@ -190,6 +196,19 @@ pub(crate) fn history_text(transitions: &[TransitionReport], now_us: u64, screen
     screen.text(&table)
 }
 
+/// What proves that the old primary accepted no more writes, a line a finding.
+fn proof_lines(proof: &Proof) -> Vec<String> {
+    match proof {
+        Proof::Acknowledged { code } => vec![format!("it refused a write ({code})")],
+        Proof::Detached { evidence } => evidence.iter().map(ToString::to_string).collect(),
+        Proof::Expired { evidence, min_replicas, undetached } => {
+            let short = format!("{undetached} may still be attached where {min_replicas} keep it open");
+            evidence.iter().map(ToString::to_string).chain([short]).collect()
+        }
+        Proof::Vacant | Proof::Waived => vec![],
+    }
+}
+
 fn change(transition: &TransitionReport) -> String {
     match &transition.from {
         Some(from) => format!("{from} -> {}", transition.to),
@@ -215,7 +234,19 @@ fn why(transition: &TransitionReport) -> String {
         (None, None) => {}
     }
     lines.extend(transition.failure.iter().cloned());
-    lines.extend(gathered(&transition.evidence));
+    // What proves it is told with the proof.
+    let proves = |line: &&String| transition.proof_evidence.contains(line);
+    lines.extend(gathered(&transition.evidence.iter().filter(|l| !proves(l)).cloned().collect::<Vec<_>>()));
+    lines.extend(
+        transition
+            .proof
+            .iter()
+            .filter(|_| !transition.proof_evidence.is_empty())
+            .map(|proof| format!("{proof}: {}", gathered(&transition.proof_evidence).join(", "))),
+    );
+    if let Some(node) = transition.rescued_from_node.filter(|_| transition.rescued_bytes > 0) {
+        lines.push(format!("{} rescued from n{node}", bytes(transition.rescued_bytes)));
+    }
     let phases: Vec<String> =
         transition.phases.iter().map(|phase| format!("{} {}", phase.name, millis(phase.ms))).collect();
     if !phases.is_empty() {
@@ -260,6 +291,9 @@ impl From<&Transition> for TransitionReport {
             reason: transition.reason.clone(),
             evidence: transition.evidence.iter().map(ToString::to_string).collect(),
             proof: transition.proof.as_ref().map(|proof| proof.word().to_owned()),
+            proof_evidence: transition.proof.as_ref().map(proof_lines).unwrap_or_default(),
+            rescued_from_node: transition.rescue.map(|node| node.0),
+            rescued_bytes: transition.rescued_bytes,
             phases: transition.phases.iter().map(PhaseReport::from).collect(),
             outcome: transition.outcome.map_or("waiting", |outcome| outcome.word()).to_owned(),
             failure: transition.failure.clone(),
@@ -300,8 +334,14 @@ pub(crate) mod tests {
             requested_by: None,
             reason: None,
             evidence: vec!["n1 (east): connection to west-a ended by EOF".into()],
-            proof: Some("died".into()),
-            phases: vec![phase("fence", 0, 400, "died"), phase("promote", 400, 1_100, "verified")],
+            proof: Some("detached".into()),
+            proof_evidence: vec![
+                "n1 (east): connection to west-a ended by EOF".into(),
+                "n1 (east): west-a refuses connections".into(),
+            ],
+            rescued_from_node: Some(3),
+            rescued_bytes: 12_288,
+            phases: vec![phase("fence", 0, 400, "detached"), phase("promote", 400, 1_100, "verified")],
             outcome: "settled".into(),
             failure: None,
             detected_at: Stamp(started - 21_300),
@@ -321,6 +361,10 @@ pub(crate) mod tests {
             requested_by: Some("ann@ops1".into()),
             reason: Some("kernel update".into()),
             evidence: Vec::new(),
+            proof: None,
+            proof_evidence: Vec::new(),
+            rescued_from_node: None,
+            rescued_bytes: 0,
             outcome: "rolled_back".into(),
             failure: Some(
                 "east-a did not read up to the end within 2s, and so the old primary was opened again".into(),
@@ -331,7 +375,7 @@ pub(crate) mod tests {
 
     #[test]
     fn the_json_is_that_of_the_contract() {
-        expect![[r#"{"group":"features","epoch":42,"from":"west-a","to":"east-a","cause":"death","planned":false,"requested_by":null,"reason":null,"evidence":["n1 (east): connection to west-a ended by EOF"],"proof":"died","phases":[{"name":"fence","started_at":"2026-11-24T09:11:46.123Z","ms":0.4,"note":"died"},{"name":"promote","started_at":"2026-11-24T09:11:46.124Z","ms":1.1,"note":"verified"}],"outcome":"settled","failure":null,"detected_at":"2026-11-24T09:11:46.102Z","started_at":"2026-11-24T09:11:46.123Z","opened_at":"2026-11-24T09:11:46.163Z","detected_ms":21.3,"outage_ms":61.3,"lost":{"bytes":0,"records":null,"exact":true}}"#]]
+        expect![[r#"{"group":"features","epoch":42,"from":"west-a","to":"east-a","cause":"death","planned":false,"requested_by":null,"reason":null,"evidence":["n1 (east): connection to west-a ended by EOF"],"proof":"detached","proof_evidence":["n1 (east): connection to west-a ended by EOF","n1 (east): west-a refuses connections"],"rescued_from_node":3,"rescued_bytes":12288,"phases":[{"name":"fence","started_at":"2026-11-24T09:11:46.123Z","ms":0.4,"note":"detached"},{"name":"promote","started_at":"2026-11-24T09:11:46.124Z","ms":1.1,"note":"verified"}],"outcome":"settled","failure":null,"detected_at":"2026-11-24T09:11:46.102Z","started_at":"2026-11-24T09:11:46.123Z","opened_at":"2026-11-24T09:11:46.163Z","detected_ms":21.3,"outage_ms":61.3,"lost":{"bytes":0,"records":null,"exact":true}}"#]]
             .assert_eq(&serde_json::to_string(&report()).unwrap());
     }
 
@@ -339,7 +383,9 @@ pub(crate) mod tests {
     fn a_history_says_why() {
         expect![[r#"
             EPOCH  WHEN    CHANGE            CAUSE     OUTCOME      DETECTED  OUTAGE  LOST    WHY
-               42  3m ago  west-a -> east-a  death     settled         21 ms   61 ms  0 lost  connection to west-a ended by EOF (n1)
+               42  3m ago  west-a -> east-a  death     settled         21 ms   61 ms  0 lost  detached: connection to west-a ended by EOF (n1), west-a
+                                                                                              refuses connections (n1)
+                                                                                              12 KiB rescued from n3
                                                                                               fence 0.4 ms, promote 1.1 ms
                51  3m ago  west-a -> east-a  operator  rolled back     21 ms   61 ms  0 lost  ann@ops1: kernel update
                                                                                               east-a did not read up to the end within 2s, and so the old
@@ -411,7 +457,7 @@ pub(crate) mod tests {
             r#"{"progress":"checks","checks":[{"name":"primary_seen","passed":true,"detail":"by 3 of 3 sites"}]}"#
         );
         let phase = report().phases.remove(0);
-        expect![[r#"{"progress":"phase","phase":{"name":"fence","started_at":"2026-11-24T09:11:46.123Z","ms":0.4,"note":"died"}}"#]]
+        expect![[r#"{"progress":"phase","phase":{"name":"fence","started_at":"2026-11-24T09:11:46.123Z","ms":0.4,"note":"detached"}}"#]]
             .assert_eq(&serde_json::to_string(&ProgressReport::Phase { phase }).unwrap());
     }
 
@@ -419,7 +465,7 @@ pub(crate) mod tests {
     fn phases_are_aligned() {
         let lines: Vec<String> = report().phases.iter().map(PhaseReport::line).collect();
         expect![[r"
-            fence      0.4 ms   died
+            fence      0.4 ms   detached
             promote    1.1 ms   verified"]]
         .assert_eq(&lines.join("\n"));
     }

@@ -219,9 +219,25 @@ fn group_json(group: v1::GroupStatus) -> Value {
         "standbys_ready": summary.standbys_ready,
         "standbys_total": summary.standbys_total,
         "members": group.members.iter().map(member_json).collect::<Vec<_>>(),
+        "fence": group.fence.map(fence_json),
         "blocked": blocked,
         "paused": paused,
         "notes": group.notes,
+    })
+}
+
+fn fence_json(f: v1::FenceStatus) -> Value {
+    let witness = f.witness.map(|w| {
+        json!({
+            "attached": w.attached, "end_bytes": w.end_bytes, "tail_bytes": w.tail_bytes, "copies": w.copies,
+            "age_ms": w.age_ms,
+        })
+    });
+    json!({
+        "min_replicas": f.min_replicas, "min_replicas_in_force": f.min_replicas_in_force,
+        "replicas": f.replicas, "attached": f.attached, "strangers": f.strangers,
+        "witness_node": f.witness_node, "witness": witness, "lease_left_ms": f.lease_left_ms,
+        "holder_node": f.holder_node, "degraded": f.degraded,
     })
 }
 

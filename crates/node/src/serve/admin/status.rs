@@ -4,7 +4,9 @@ use super::super::answer::{self, Fresh};
 use super::super::{Shared, refuse};
 use primacy_core::detect::{self, CURRENT_WITHIN, Health, Verdict};
 use primacy_core::view::{MemberRole, MemberStatus, Reach, View};
-use primacy_core::{FencePolicy, Group, GroupName, MemberSpec, Moment, Revision, SiteName};
+use primacy_core::{
+    FencePolicy, Group, GroupKind, GroupName, MemberSpec, Moment, Primary, Revision, SiteName,
+};
 use primacy_runtime::now;
 use primacy_wire::{Refusal, v1};
 use std::collections::BTreeSet;
@@ -62,6 +64,39 @@ impl Seen<'_> {
                 since_us: b.since.0,
             }),
             notes: self.notes(&verdicts),
+            fence: group.primary.as_ref().map(|primary| self.fence(primary)),
+        }
+    }
+
+    fn fence(&self, primary: &Primary) -> v1::FenceStatus {
+        let (group, view) = (self.group, self.view);
+        let last = view.last_of_primary(group).map(|(_, status)| status);
+        let witness = view.witness(group).map(|(_, report)| report);
+        let counted = |status: &MemberStatus| {
+            let members = group.spec.members.iter().filter(|m| primary.fence.replicas.contains(&m.name));
+            let members = members.filter(|m| status.counts(&m.address)).count() as u64;
+            members + u64::from(witness.is_some_and(|report| report.attached))
+        };
+        let granted =
+            view.granted.iter().filter(|((name, _), _)| *name == group.spec.name).map(|(_, at)| *at);
+        let lease_left = |at: Moment| at.after(view.times.lease_ttl).since(self.at).as_millis() as u64;
+        v1::FenceStatus {
+            min_replicas: primary.fence.min_replicas,
+            min_replicas_in_force: last.map(|status| status.min_replicas),
+            replicas: primary.fence.replicas.iter().map(ToString::to_string).collect(),
+            attached: last.map(counted),
+            strangers: detect::strangers(group, view),
+            witness_node: primary.witness.map(|node| node.0),
+            witness: witness.map(|report| v1::WitnessStatus {
+                attached: report.attached,
+                end_bytes: report.end_bytes,
+                tail_bytes: report.end_bytes.saturating_sub(report.start_bytes),
+                copies: report.copies,
+                age_ms: self.at.since(report.at).as_millis() as u64,
+            }),
+            lease_left_ms: granted.max().map(lease_left),
+            holder_node: primary.holder.map(|node| node.0),
+            degraded: primary.degraded,
         }
     }
 
@@ -133,7 +168,7 @@ impl Seen<'_> {
             notes.push("all members are at one site: its loss leaves nobody to fail over to".to_owned());
         }
         match spec.fence {
-            FencePolicy::Witness => {}
+            FencePolicy::Witness => notes.extend(self.fence_notes()),
             FencePolicy::None => {
                 notes.push(
                     "fence = \"none\": a silent primary is replaced unproven, and two may accept writes"
@@ -153,6 +188,37 @@ impl Seen<'_> {
             } else if verdict.health == Health::Up && !without.is_empty() {
                 notes.push(format!("{} is not reached from {}", m.name, join(&without)));
             }
+        }
+        notes
+    }
+}
+
+impl Seen<'_> {
+    /// What weakens the fence of the present primary.
+    fn fence_notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        let Some(primary) = self.group.primary.as_ref().filter(|_| self.group.spec.kind == GroupKind::Redis)
+        else {
+            return notes;
+        };
+        let strangers = detect::strangers(self.group, self.view);
+        if strangers > 0 {
+            notes.push(format!(
+                "{} counts {strangers} replica(s) that are neither members nor its witness, so its silence may prove \
+                 nothing; find them by CLIENT LIST TYPE replica and stop them",
+                primary.member
+            ));
+        }
+        if primary.fence.min_replicas == 0 {
+            notes.push(format!(
+                "nobody needs to be attached to {} (min-replicas-to-write 0): its silence proves nothing",
+                primary.member
+            ));
+        }
+        if primary.degraded {
+            notes.push(
+                "no other site holds the stream: gates go on as with durability = \"local\"".to_owned(),
+            );
         }
         notes
     }
