@@ -13,10 +13,8 @@ async fn one_witness_opens_the_door_without_a_copy_and_satisfies_no_wait() {
     let copies = server.info_field("sync_full").await.unwrap();
     let mut client = server.connection().await.unwrap();
     refused_after(&mut client).await;
-    let began = std::time::Instant::now();
     let witness = witness(&server).await;
     wait("a write to be accepted", async || Ok(command(&mut client, &["SET", "a", "1"]).await?)).await;
-    println!("attached and open after {:?}", began.elapsed());
     let info = server.info().await.unwrap();
     assert_eq!(info["sync_full"], copies, "it took a partial resync");
     assert!(
@@ -47,14 +45,13 @@ async fn closing_shuts_the_door_within_milliseconds() {
         let witness = witness(&server).await;
         wait("a write to be accepted", async || Ok(command(&mut client, &["SET", "a", "1"]).await?)).await;
         if round % 2 == 0 {
-            witness.close()
+            witness.close();
         } else {
-            drop(witness)
+            drop(witness);
         }
         delays.push(refused_after(&mut client).await);
     }
     delays.sort();
-    println!("refused after close: {delays:?}");
     assert!(delays[5] < Duration::from_millis(20), "{delays:?}");
 }
 
@@ -75,7 +72,6 @@ async fn the_door_shuts_when_the_lease_is_over() {
     witness.keep_until(until_first);
     refused_after(&mut client).await;
     let late = primacy_runtime::now().since(renewed);
-    println!("refused {late:?} after the end of the lease");
     assert!(primacy_runtime::now() >= renewed && late < Duration::from_millis(50), "{late:?}");
     let status = witness.status();
     assert!(status.closed && !status.attached && status.ended.is_none(), "{status:?}");
@@ -140,7 +136,7 @@ async fn a_killed_primary_is_an_eof_at_once_and_its_successor_gets_no_witness() 
     let began = std::time::Instant::now();
     server.kill().unwrap();
     let status = until(&witness, "the end", |s| s.ended.is_some()).await;
-    println!("told after {:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_millis(200), "told after {:?}", began.elapsed());
     // A reset is the truth when an acknowledgement lay unread at that moment.
     assert!(matches!(status.ended, Some(LinkEnd::Eof | LinkEnd::Reset)), "{status:?}");
     server.restart().await.unwrap();
