@@ -31,10 +31,15 @@ impl<'a> Bad<'a> {
         assert_eq!(self.groups().await, self.before, "something was changed");
     }
 
+    /// What an apply could change. Who is attached by when moves by itself.
     async fn groups(&self) -> String {
         let text = ok(self.d, "groups -o json").await;
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
-        value["groups"].to_string()
+        let groups = value["groups"].as_array().unwrap().iter().map(|group| {
+            let (primary, standbys) = (&group["primary"], &group["standbys_total"]);
+            format!("{} {} {} {standbys}", group["group"], primary["address"], primary["epoch"])
+        });
+        groups.collect::<Vec<_>>().join("\n")
     }
 }
 
@@ -94,13 +99,16 @@ async fn servers_that_cannot_be_members() {
     let bad = Bad::new(&d).await;
     let servers = tempfile::tempdir().unwrap();
     let auth = ["user primacy on >secret ~* &* +@all"];
-    let good = plain(servers.path(), "good", &auth).await;
+    let fenced = ["replicaof 127.0.0.1 1", "min-replicas-to-write 1000000"];
+    let good = plain(servers.path(), "good", &[&auth[..], &fenced].concat()).await;
     let with = |other: &str| group("x", &[("a", "east", good.address()), ("b", "west", other)]);
 
     let stranger = plain(servers.path(), "stranger", &auth).await;
     let source = format!("replicaof 127.0.0.1 {}", stranger.port());
     let of_stranger = plain(servers.path(), "of-stranger", &[auth[0], &source]).await;
     bad.refuse(&with(of_stranger.address()), &["redis.x.member", "replica"]).await;
+    bad.refuse(&with(stranger.address()), &["redis.x.member.b", "could restart writable", "redis-conf"])
+        .await;
 
     let source = format!("replicaof 127.0.0.1 {}", good.port());
     let writable = plain(servers.path(), "writable", &[auth[0], &source, "replica-read-only no"]).await;
