@@ -2,8 +2,9 @@
 
 use crate::harness::{
     GROUP, PATIENCE, at_rest, deployment, in_full_swing, last_transition, let_lead, load, lost_bytes, ok,
-    reckon, refused, transitions, wait_leader, wait_other, wait_state, writes_go_on,
+    options, reckon, refused, transitions, wait_leader, wait_other, wait_state, writes_go_on,
 };
+use primacy_testbed::Deployment;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_primary_is_replaced_and_comes_back_as_a_replica() {
@@ -29,11 +30,38 @@ async fn a_killed_primary_is_replaced_and_comes_back_as_a_replica() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_frozen_primary_blocks_the_group_until_it_is_killed() {
-    let d = deployment().await;
+async fn a_frozen_primary_is_waited_out() {
+    let mut options = options();
+    // It may have answered until it noticed that it was alone, for all that can be known.
+    options.group_settings = vec!["max_loss = \"any\"".to_owned()];
+    let d = Deployment::start_serving(options).await.unwrap();
+    at_rest(&d).await;
     let load = load(&d);
     in_full_swing(&load).await;
 
+    d.group.member("east-a").unwrap().freeze().unwrap();
+    wait_other(&d, "east-a").await;
+    writes_go_on(&load, 100).await;
+
+    // It wakes up, is shut, and follows.
+    d.group.member("east-a").unwrap().thaw().unwrap();
+    d.wait_settled(PATIENCE).await.unwrap();
+    let t = last_transition(&d, 2).await;
+    assert_eq!((&t["cause"], &t["proof"]), (&"silence".into(), &"expired".into()), "{t}");
+    assert!(t["proof_evidence"].to_string().contains("taken away"), "{t}");
+    reckon(&d, load, lost_bytes(&t)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_primary_that_cannot_be_waited_out_blocks_the_group_until_it_is_killed() {
+    let mut d = deployment().await;
+    let load = load(&d);
+    in_full_swing(&load).await;
+
+    // With nobody there to be taken away from it, nothing proves that the primary is shut.
+    for standby in ["north-a", "west-a"] {
+        d.group.member(standby).unwrap().freeze().unwrap();
+    }
     d.group.member("east-a").unwrap().freeze().unwrap();
     let blocked = wait_state(&d, "blocked").await;
     assert!(blocked["reason"].as_str().unwrap().contains("nothing proves"), "{blocked}");
@@ -42,19 +70,17 @@ async fn a_frozen_primary_blocks_the_group_until_it_is_killed() {
     let said = refused(&d, &format!("failover {GROUP}"), 3).await;
     assert!(said.contains("fence_unproven"), "{said}");
 
-    // It wakes up and serves as before.
-    d.group.member("east-a").unwrap().thaw().unwrap();
+    // All wake up, and it serves as before.
+    for member in ["north-a", "west-a", "east-a"] {
+        d.group.member(member).unwrap().thaw().unwrap();
+    }
     wait_state(&d, "serving").await;
     writes_go_on(&load, 100).await;
+    at_rest(&d).await;
 
-    // Frozen again, then killed as the remedy says: the failover starts by itself.
-    d.group.member("east-a").unwrap().freeze().unwrap();
-    wait_state(&d, "blocked").await;
     d.group.member("east-a").unwrap().kill().unwrap();
     wait_other(&d, "east-a").await;
     writes_go_on(&load, 100).await;
-
-    let mut d = d;
     d.group.member_mut("east-a").unwrap().restart().await.unwrap();
     d.wait_settled(PATIENCE).await.unwrap();
     let t = last_transition(&d, 2).await;

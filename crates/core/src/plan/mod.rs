@@ -16,7 +16,9 @@ pub use conclude::conclude;
 pub(crate) use fail_over::{Asked, start};
 
 use crate::view::View;
-use crate::{Action, ActionKey, ActionKind, Command, Group, GroupName, MemberSpec, Moment, State, WallTime};
+use crate::{
+    Action, ActionKey, ActionKind, Command, Group, GroupName, MemberSpec, Moment, Phase, State, WallTime,
+};
 use std::time::Duration;
 
 /// What a step is.
@@ -110,9 +112,21 @@ impl Context<'_> {
         let name = &self.group.spec.name;
         let retry = self.view.failures.iter().filter(|(key, _)| key.group == *name);
         let retry = retry.map(|(_, f)| f.at.after(backoff(f.count))).filter(|at| *at > self.now).min();
-        let busy = self.group.transition.is_some() || self.group.primary.is_none();
+        let busy =
+            self.group.transition.is_some() || self.group.primary.is_none() || self.doubts_the_primary();
         let look_again = self.now.after(if busy { BUSY_EVERY } else { STEADY_EVERY });
-        retry.map_or(look_again, |at| at.min(look_again))
+        let expiry = self.group.transition.as_ref().filter(|t| t.phase == Phase::Fence && !t.planned);
+        let expiry = expiry.map(|t| crate::detect::expires_at(self.group, t, self.view));
+        let known = retry.into_iter().chain(expiry).filter(|at| *at > self.now);
+        known.fold(look_again, Moment::min)
+    }
+
+    /// Whether anybody has something to say against the primary: silence becomes a verdict with nothing but time.
+    fn doubts_the_primary(&self) -> bool {
+        let primary = self.group.primary.as_ref();
+        primary.is_some_and(|p| {
+            !crate::detect::verdict(self.group, &p.member, self.view, self.now).evidence.is_empty()
+        })
     }
 
     /// An action under `epoch`, unless it runs already or has just failed.
