@@ -229,6 +229,7 @@ fn rights() -> Pipeline {
     // The rule does not exist, and a user is made only when all its rules are good.
     pipeline.cmd("ACL").arg("SETUSER").arg("primacy-check").arg("primacy-check");
     pipeline.cmd("ACL").arg("GETUSER").arg("primacy-check");
+    pipeline.cmd("ROLE");
     pipeline.cmd("DEL").arg(PROBE_KEY);
     pipeline.cmd("REPLCONF").arg("primacy-check").arg("1");
     // Behind other commands, and without an offset, it is refused for either.

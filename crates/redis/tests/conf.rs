@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{DEADLINE, Watch, address, fence, group, linked, name, perform};
+use common::{DEADLINE, LIFT, OPEN, Watch, address, fence, group, linked, name, perform, promote};
 use primacy_core::{
     ActionKind, Address, Durability, FailoverMode, FencePolicy, GroupKind, GroupSpec, LossBudget, MemberSpec,
     OnNoSite, Outcome, Probe, SiteName,
@@ -58,10 +58,6 @@ async fn start() -> Group {
     Group { spec, servers, access, _dir: dir }
 }
 
-fn promote(expected: Option<String>) -> ActionKind {
-    ActionKind::Promote { expected, admit: vec![], refuse: vec![], witness: None }
-}
-
 async fn ask(server: &RedisServer, words: &[&str]) -> Result<String, String> {
     let mut connection = server.connection().await.unwrap();
     let mut command = redis::cmd(words[0]);
@@ -87,18 +83,18 @@ async fn the_control_user_suffices_for_a_whole_switchover() {
     let follow = |s: &RedisServer, evict| ActionKind::Follow { primary: address(s), evict };
     let promoted = perform(&hand, a, promote(None)).await.unwrap();
     let Outcome::Promoted { lineage, .. } = promoted else { panic!("{promoted:?}") };
-    perform(&hand, a, ActionKind::Open { min_replicas: 0 }).await.unwrap();
+    perform(&hand, a, OPEN).await.unwrap();
     perform(&hand, b, follow(a, false)).await.unwrap();
     linked(b).await;
     ask(a, &["SET", "k", "v"]).await.unwrap();
 
     let fenced = perform(&hand, a, fence(Some(b))).await.unwrap();
     assert!(matches!(fenced, Outcome::Fenced { drained_us: Some(_), .. }), "{fenced:?}");
-    perform(&hand, a, ActionKind::Lift { min_replicas: 0 }).await.unwrap();
+    perform(&hand, a, LIFT).await.unwrap();
     ask(a, &["SET", "k", "w"]).await.unwrap();
     perform(&hand, a, fence(Some(b))).await.unwrap();
     perform(&hand, b, promote(Some(lineage.start.replid))).await.unwrap();
-    perform(&hand, b, ActionKind::Open { min_replicas: 0 }).await.unwrap();
+    perform(&hand, b, OPEN).await.unwrap();
     perform(&hand, a, follow(b, true)).await.unwrap();
     linked(a).await;
     assert!(ask(b, &["GET", "k"]).await.unwrap().contains("'w'") || ask(b, &["GET", "k"]).await.is_ok());
@@ -130,7 +126,7 @@ async fn the_control_user_can_refuse_a_member() {
     let [a, b] = &servers[..] else { unreachable!() };
     let hand = Hand::new(Links::new(move |_| access.clone()));
     perform(&hand, a, promote(None)).await.unwrap();
-    perform(&hand, a, ActionKind::Open { min_replicas: 0 }).await.unwrap();
+    perform(&hand, a, OPEN).await.unwrap();
     perform(&hand, b, ActionKind::Follow { primary: address(a), evict: false }).await.unwrap();
     linked(b).await;
     let set = |admit, refuse| ActionKind::SetFence { min_replicas: 0, admit, refuse };
@@ -155,7 +151,7 @@ async fn a_restart_is_fenced() {
     let hand = Hand::new(Links::new(move |_| access.clone()));
     let a = &mut group.servers[0];
     perform(&hand, a, promote(None)).await.unwrap();
-    perform(&hand, a, ActionKind::Open { min_replicas: 0 }).await.unwrap();
+    perform(&hand, a, OPEN).await.unwrap();
     ask(a, &["SET", "k", "v"]).await.unwrap();
     a.restart().await.unwrap();
     assert_eq!(ask(a, &["SET", "k", "v"]).await.unwrap_err(), "READONLY");

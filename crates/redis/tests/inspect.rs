@@ -113,6 +113,7 @@ async fn passwords_and_rights_are_checked() {
         "client|list",
         "acl|setuser",
         "acl|getuser",
+        "role",
     ] {
         let config = format!("user primacy on >s3cret ~* &* +@all -{missing}");
         let server = server(&dir, &missing.replace('|', "-"), &[&config]).await;

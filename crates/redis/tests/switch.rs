@@ -3,7 +3,9 @@
 
 mod common;
 
-use common::{DEADLINE, Watch, address, fence, linked, open_access, pair, perform, server};
+use common::{
+    DEADLINE, LIFT, OPEN, Watch, address, fence, linked, open_access, pair, perform, promote, server,
+};
 use primacy_core::{ActionKind, Epoch, Lineage, Outcome};
 use primacy_redis::{Access, Hand, Link, Links};
 use primacy_testbed::load::StaticLocate;
@@ -45,7 +47,7 @@ async fn config(server: &RedisServer, name: &str) -> String {
 
 fn lineage(outcome: &Outcome) -> Lineage {
     match outcome {
-        Outcome::Promoted { lineage } => lineage.clone(),
+        Outcome::Promoted { lineage, .. } => lineage.clone(),
         other => panic!("no promotion: {other:?}"),
     }
 }
@@ -71,8 +73,8 @@ async fn a_switchover_under_load_loses_nothing_and_never_two_write() {
     let Outcome::Fenced { code, end, drained_us } = fenced else { panic!("{fenced:?}") };
     assert_eq!((code.as_str(), &end.replid), ("NOREPLICAS", &history));
     assert!(drained_us.is_some(), "the standby read all");
-    let promoted = perform(&hand, &b, ActionKind::Promote { expected: Some(history.clone()) }).await.unwrap();
-    perform(&hand, &b, ActionKind::Open).await.unwrap();
+    let promoted = perform(&hand, &b, promote(Some(history.clone()))).await.unwrap();
+    perform(&hand, &b, OPEN).await.unwrap();
     perform(&hand, &a, follow(&b, true)).await.unwrap();
     perform(&hand, &c, follow(&b, true)).await.unwrap();
     let lineage = lineage(&promoted);
@@ -104,7 +106,7 @@ async fn a_lifted_fence_leaves_everything_as_it_was() {
     perform(&hand, &a, fence(Some(&b))).await.unwrap();
     assert_eq!(refused(&a).await.as_deref(), Some("NOREPLICAS"));
     assert_eq!(config(&a, "repl-ping-replica-period").await, "3600");
-    assert_eq!(perform(&hand, &a, ActionKind::Lift).await.unwrap(), Outcome::Lifted);
+    assert_eq!(perform(&hand, &a, LIFT).await.unwrap(), Outcome::Lifted);
     assert_eq!(refused(&a).await, None);
     assert_eq!(config(&a, "min-replicas-to-write").await, "0");
     assert_eq!(config(&a, "repl-ping-replica-period").await, "1");
@@ -126,13 +128,13 @@ async fn each_action_twice_is_the_same_as_once() {
     let first = end(perform(&hand, &a, fence(Some(&b))).await.unwrap());
     let second = end(perform(&hand, &a, fence(Some(&b))).await.unwrap());
     assert_eq!(first, second, "the stream stands still");
-    let promote = || ActionKind::Promote { expected: Some(history.clone()) };
+    let promote = || promote(Some(history.clone()));
     let first = lineage(&perform(&hand, &b, promote()).await.unwrap());
     let second = lineage(&perform(&hand, &b, promote()).await.unwrap());
     assert_eq!(first, second);
     assert_eq!(refused(&b).await.as_deref(), Some("NOREPLICAS"), "promoted behind a shut door");
     for _ in 0..2 {
-        assert_eq!(perform(&hand, &b, ActionKind::Open).await.unwrap(), Outcome::Opened);
+        assert_eq!(perform(&hand, &b, OPEN).await.unwrap(), Outcome::Opened);
     }
     assert_eq!(refused(&b).await, None);
     for _ in 0..2 {
@@ -143,7 +145,7 @@ async fn each_action_twice_is_the_same_as_once() {
     let fenced = perform(&hand, &a, fence(None)).await.unwrap();
     assert!(matches!(fenced, Outcome::Fenced { code, .. } if code == "READONLY"));
     for _ in 0..2 {
-        assert_eq!(perform(&hand, &b, ActionKind::Lift).await.unwrap(), Outcome::Lifted);
+        assert_eq!(perform(&hand, &b, LIFT).await.unwrap(), Outcome::Lifted);
     }
 }
 
@@ -153,7 +155,7 @@ async fn a_member_of_another_history_is_not_promoted() {
     let (a, b) = pair(&dir).await;
     let hand = Hand::new(open_access());
     let stranger = "f".repeat(40);
-    let error = perform(&hand, &b, ActionKind::Promote { expected: Some(stranger) }).await.unwrap_err();
+    let error = perform(&hand, &b, promote(Some(stranger))).await.unwrap_err();
     assert!(error.permanent && error.message.contains("holds history"), "{error}");
     assert!(error.message.starts_with(&format!("features: cannot promote b at {}", b.address())), "{error}");
     assert_eq!(b.info_field("role").await.unwrap(), "slave");
@@ -166,10 +168,10 @@ async fn the_first_primary_needs_no_history() {
     let fenced = ["replicaof 127.0.0.1 1", "min-replicas-to-write 1000000", "min-replicas-max-lag 1"];
     let a = server(&dir, "a", &fenced).await;
     let hand = Hand::new(open_access());
-    let promoted = perform(&hand, &a, ActionKind::Promote { expected: None }).await.unwrap();
+    let promoted = perform(&hand, &a, promote(None)).await.unwrap();
     assert_eq!(lineage(&promoted).start.replid, a.info_field("master_replid").await.unwrap());
     assert_eq!(refused(&a).await.as_deref(), Some("NOREPLICAS"));
-    perform(&hand, &a, ActionKind::Open).await.unwrap();
+    perform(&hand, &a, OPEN).await.unwrap();
     assert_eq!(refused(&a).await, None);
 }
 
@@ -178,7 +180,7 @@ async fn a_replica_is_neither_opened_nor_lifted() {
     let dir = Workdir::create().unwrap();
     let (_a, b) = pair(&dir).await;
     let hand = Hand::new(open_access());
-    for kind in [ActionKind::Open, ActionKind::Lift] {
+    for kind in [OPEN, LIFT] {
         let error = perform(&hand, &b, kind).await.unwrap_err();
         assert!(!error.permanent && error.message.contains("no primary"), "{error}");
         assert_eq!(config(&b, "min-replicas-to-write").await, "1000000", "shut again");
@@ -193,7 +195,7 @@ async fn a_fence_that_cannot_hold_says_so() {
     let hand = Hand::new(open_access());
     let error = perform(&hand, &a, fence(None)).await.unwrap_err();
     assert!(error.permanent && error.message.contains("min-replicas-max-lag is 0"), "{error}");
-    let error = perform(&hand, &a, ActionKind::Promote { expected: None }).await.unwrap_err();
+    let error = perform(&hand, &a, promote(None)).await.unwrap_err();
     assert!(error.permanent && error.message.contains("min-replicas-max-lag is 0"), "{error}");
 }
 
@@ -230,7 +232,7 @@ async fn the_dead_and_the_frozen_fail_in_time() {
     a.kill().unwrap();
     b.freeze().unwrap();
     for (server, words) in [(&a, "refuses connections"), (&b, "unreachable")] {
-        for kind in [fence(None), ActionKind::Open, follow(&a, true)] {
+        for kind in [fence(None), OPEN, follow(&a, true)] {
             let action = common::action(server, kind);
             if action.kind == follow(&a, true) && server.name() == "a" {
                 continue;
@@ -264,7 +266,7 @@ async fn two_leaders(dir: &Workdir) -> (RedisServer, [Hand; 2], Vec<Arc<Link>>) 
         Hand::new(links)
     });
     for hand in &hands {
-        perform(hand, &a, ActionKind::Lift).await.unwrap();
+        perform(hand, &a, LIFT).await.unwrap();
     }
     (a, hands, held)
 }
@@ -276,7 +278,7 @@ async fn an_old_command_on_another_connection_does_not_outlive_a_promotion() {
     let (a, [new, _], _held) = two_leaders(&dir).await;
     let mut old = a.connection().await.unwrap();
     redis::cmd("AUTH").arg("primacy").arg("s3cret").exec_async(&mut old).await.unwrap();
-    perform(&new, &a, ActionKind::Promote { expected: None }).await.unwrap();
+    perform(&new, &a, promote(None)).await.unwrap();
     let late = redis::cmd("REPLICAOF").arg("127.0.0.1").arg(1).exec_async(&mut old).await;
     assert!(late.is_err(), "{late:?}");
     assert_eq!(a.info_field("role").await.unwrap(), "master");
@@ -295,7 +297,7 @@ async fn an_old_command_on_another_connection_does_not_outlive_the_fence() {
     let within = Duration::from_secs(5);
     let fencing = acting(&new, ActionKind::Fence { drain: None, within });
     unread_requests(&a, 1).await;
-    let opening = acting(&old, ActionKind::Open);
+    let opening = acting(&old, OPEN);
     unread_requests(&a, 2).await;
     a.thaw().unwrap();
     let fenced = fencing.await.unwrap().unwrap();
@@ -304,7 +306,7 @@ async fn an_old_command_on_another_connection_does_not_outlive_the_fence() {
     assert!(opened.is_err(), "{opened:?}");
     assert_eq!(refused(&a).await.as_deref(), Some("NOREPLICAS"));
     // After its deadline the old leader sends nothing.
-    let late = old.perform(&common::action(&a, ActionKind::Open), Duration::ZERO).await.unwrap_err();
+    let late = old.perform(&common::action(&a, OPEN), Duration::ZERO).await.unwrap_err();
     assert!(!late.permanent, "{late}");
     assert_eq!(config(&a, "min-replicas-to-write").await, "1000000");
 }
@@ -355,8 +357,8 @@ async fn the_history_of_a_promotion_keeps_its_id_when_the_first_standby_attaches
     let a = server(&dir, "a", &fenced).await;
     let b = server(&dir, "b", &fenced).await;
     let hand = Hand::new(open_access());
-    let first = lineage(&perform(&hand, &a, ActionKind::Promote { expected: None }).await.unwrap());
-    perform(&hand, &a, ActionKind::Open).await.unwrap();
+    let first = lineage(&perform(&hand, &a, promote(None)).await.unwrap());
+    perform(&hand, &a, OPEN).await.unwrap();
     perform(&hand, &b, follow(&a, false)).await.unwrap();
     linked(&b).await;
     assert_eq!(a.info_field("master_replid").await.unwrap(), first.start.replid);
@@ -372,8 +374,8 @@ async fn a_restarted_primary_is_promoted_again_out_of_its_own_history() {
     let lines = ["replicaof 127.0.0.1 1", "min-replicas-to-write 1000000", "min-replicas-max-lag 1"];
     let mut a = server(&dir, "a", &lines).await;
     let hand = Hand::new(open_access());
-    let first = lineage(&perform(&hand, &a, ActionKind::Promote { expected: None }).await.unwrap());
-    perform(&hand, &a, ActionKind::Open).await.unwrap();
+    let first = lineage(&perform(&hand, &a, promote(None)).await.unwrap());
+    perform(&hand, &a, OPEN).await.unwrap();
     let mut connection = a.connection().await.unwrap();
     let _: () = redis::cmd("SET").arg("k").arg("v").query_async(&mut connection).await.unwrap();
     // The resync that settled the history may be ending still.
@@ -385,13 +387,13 @@ async fn a_restarted_primary_is_promoted_again_out_of_its_own_history() {
     .unwrap();
     a.restart().await.unwrap();
     assert_eq!(a.info_field("master_replid").await.unwrap(), first.start.replid);
-    let again = || ActionKind::Promote { expected: Some(first.start.replid.clone()) };
+    let again = || promote(Some(first.start.replid.clone()));
     let second = lineage(&perform(&hand, &a, again()).await.unwrap());
     assert_eq!(second.previous.as_ref(), Some(&first.start.replid));
     assert_ne!((&second.run_id, &second.start.replid), (&first.run_id, &first.start.replid));
     let repeated = lineage(&perform(&hand, &a, again()).await.unwrap());
     assert_eq!(repeated, second);
-    let stranger = ActionKind::Promote { expected: Some("e".repeat(40)) };
+    let stranger = promote(Some("e".repeat(40)));
     assert!(perform(&hand, &a, stranger).await.unwrap_err().permanent);
 }
 
@@ -401,13 +403,9 @@ async fn a_hand_that_may_act_no_more_writes_nothing() {
     let dir = Workdir::create().unwrap();
     let (a, b) = pair(&dir).await;
     let hand = Hand::new(open_access()).guarded(|action| action.epoch > Epoch(7));
-    for (server, kind) in [
-        (&a, fence(None)),
-        (&a, follow(&b, true)),
-        (&b, ActionKind::Promote { expected: None }),
-        (&b, ActionKind::Open),
-        (&a, ActionKind::Lift),
-    ] {
+    for (server, kind) in
+        [(&a, fence(None)), (&a, follow(&b, true)), (&b, promote(None)), (&b, OPEN), (&a, LIFT)]
+    {
         let word = kind.word();
         let refused = perform(&hand, server, kind).await.unwrap_err();
         assert!(!refused.permanent && refused.message.contains("may not act"), "{word}: {refused}");

@@ -5,7 +5,7 @@ mod common;
 
 use common::{Watch, server};
 use primacy_core::view::{ConnectFailure, LinkEnd, Reach};
-use primacy_core::{Action, ActionKind, Address, Epoch, Outcome};
+use primacy_core::{Action, Address, Epoch, Outcome};
 use primacy_redis::{Access, Hand, Links, inspect};
 use primacy_testbed::{RedisServer, Workdir, ports};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
@@ -91,7 +91,7 @@ async fn a_server_is_watched_and_acted_on_over_tls() {
     };
     let fenced = hand.perform(&action(common::fence(None)), WITHIN).await.unwrap();
     assert!(matches!(fenced, Outcome::Fenced { code, .. } if code == "NOREPLICAS"));
-    hand.perform(&action(ActionKind::Lift), WITHIN).await.unwrap();
+    hand.perform(&action(common::LIFT), WITHIN).await.unwrap();
     watch.status("our two connections", |s| s.clients >= 2).await;
     server.kill().unwrap();
     watch

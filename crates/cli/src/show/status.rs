@@ -211,35 +211,35 @@ impl FenceReport {
         let mut lines = Vec::new();
         if !all.is_empty() {
             let attached = self.attached.map_or_else(|| "?".to_owned(), |n| n.to_string());
-            let mut line = format!(
-                "fence: {attached} of {} attached ({}), {} must be",
+            let lease = match self.lease_left_ms {
+                None => String::new(),
+                Some(_) => format!("; lease {}", self.lease_words()),
+            };
+            lines.push(format!(
+                "fence: {attached} of {} attached ({}), {} must be{lease}",
                 all.len(),
                 all.join(", "),
                 self.min_replicas
-            );
-            if let Some(left) = self.lease_left_ms {
-                line += &if left == 0 {
-                    "; lease over".to_owned()
-                } else {
-                    format!("; lease {}", self.lease_words())
-                };
-            }
-            lines.push(line);
+            ));
         }
-        if let (Some(node), Some(witness)) = (self.witness_node, &self.witness) {
-            let attached = if witness.attached { "attached" } else { "not attached" };
-            let mut line = format!(
-                "witness: n{node} {attached}, at offset {}, keeps the last {}",
-                count(witness.end_bytes),
-                bytes(witness.tail_bytes)
-            );
-            if witness.copies > 0 {
-                line += &format!(", {} thrown away", plural(witness.copies, "full sync"));
-            }
-            lines.push(line);
-        }
+        lines.extend(self.witness_node.zip(self.witness.as_ref()).map(|(node, witness)| witness.line(node)));
         lines.extend(self.holder_node.map(|node| format!("holder: n{node} has the stream at another site")));
         lines
+    }
+}
+
+impl WitnessStatusReport {
+    fn line(&self, node: u64) -> String {
+        let attached = if self.attached { "attached" } else { "not attached" };
+        let copies = match self.copies {
+            0 => String::new(),
+            n => format!(", {} thrown away", plural(n, "full sync")),
+        };
+        format!(
+            "witness: n{node} {attached}, at offset {}, keeps the last {}{copies}",
+            count(self.end_bytes),
+            bytes(self.tail_bytes)
+        )
     }
 }
 

@@ -219,15 +219,15 @@ fn group_json(group: v1::GroupStatus) -> Value {
         "standbys_ready": summary.standbys_ready,
         "standbys_total": summary.standbys_total,
         "members": group.members.iter().map(member_json).collect::<Vec<_>>(),
-        "fence": group.fence.map(fence_json),
+        "fence": group.fence.as_ref().map(fence_json),
         "blocked": blocked,
         "paused": paused,
         "notes": group.notes,
     })
 }
 
-fn fence_json(f: v1::FenceStatus) -> Value {
-    let witness = f.witness.map(|w| {
+fn fence_json(f: &v1::FenceStatus) -> Value {
+    let witness = f.witness.as_ref().map(|w| {
         json!({
             "attached": w.attached, "end_bytes": w.end_bytes, "tail_bytes": w.tail_bytes, "copies": w.copies,
             "age_ms": w.age_ms,

@@ -65,6 +65,16 @@ pub(crate) async fn perform(
     hand.perform(&action(server, kind), Duration::from_secs(2)).await
 }
 
+/// A promotion that admits nobody and refuses nobody.
+pub(crate) fn promote(expected: Option<String>) -> ActionKind {
+    ActionKind::Promote { expected, admit: vec![], refuse: vec![], witness: None }
+}
+
+/// Opens it for writes, whoever is attached.
+pub(crate) const OPEN: ActionKind = ActionKind::Open { min_replicas: 0 };
+/// Lifts a fence, whoever is attached.
+pub(crate) const LIFT: ActionKind = ActionKind::Lift { min_replicas: 0 };
+
 pub(crate) fn fence(drain: Option<&RedisServer>) -> ActionKind {
     let drain = drain.map(|s| (name(s.name()), address(s)));
     ActionKind::Fence { drain, within: Duration::from_secs(1) }
