@@ -237,6 +237,7 @@ impl Known {
             | Event::LeadershipAssumed { .. }
             | Event::FenceChanged { .. }
             | Event::WitnessAppointed { .. }
+            | Event::OrphanedFound { .. }
             | Event::HolderAppointed { .. } => return,
             Event::TransitionEnded { .. }
             | Event::GroupConfigured { .. }

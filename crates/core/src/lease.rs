@@ -6,6 +6,7 @@
 
 use crate::view::View;
 use crate::{Epoch, FencePolicy, Group, Moment, NodeId, Phase};
+use std::collections::BTreeSet;
 
 /// Why a lease is not granted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -68,4 +69,16 @@ pub fn over_at(group: &Group, view: &View) -> Moment {
         view.granted.iter().filter(|((name, _), _)| *name == group.spec.name).map(|(_, at)| *at).max();
     let last = granted.unwrap_or_default().max(view.leading_since);
     last.after(view.times.lease_ttl + view.times.lease_margin)
+}
+
+/// The nodes that may rely on a lease on the group's primary at `now`: those to which this leader granted one, and in
+/// its first time every node, because a leader before it may have.
+pub fn holders(group: &Group, view: &View, now: Moment) -> BTreeSet<NodeId> {
+    let after = |at: Moment| at.after(view.times.lease_ttl + view.times.lease_margin);
+    let granted = view.granted.iter().filter(|((name, _), at)| *name == group.spec.name && now < after(**at));
+    let mut holders: BTreeSet<NodeId> = granted.map(|((_, node), _)| *node).collect();
+    if now < after(view.leading_since) {
+        holders.extend(view.nodes.keys().chain(&view.learners));
+    }
+    holders
 }

@@ -1,6 +1,6 @@
 //! What the leader sees: soft state, gathered from all nodes, never in the log.
 
-use crate::{ActionKey, Address, Epoch, Group, GroupName, MemberName, Moment, NodeId, SiteName, Term};
+use crate::{ActionKey, Address, Epoch, Group, GroupKind, GroupName, MemberName, Moment, NodeId, SiteName, Term};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -38,6 +38,8 @@ pub enum MemberRole {
         /// Whether it refuses writes of clients.
         read_only: bool,
     },
+    /// It is an endpoint, which knows of no roles: it answers, and that is all.
+    Endpoint,
 }
 
 /// What a server said of itself in one answer.
@@ -77,6 +79,26 @@ pub struct MemberStatus {
 pub const SHUT_MIN_REPLICAS: u64 = 1_000_000;
 
 impl MemberStatus {
+    /// What is known of an endpoint that answered: nothing but that.
+    pub fn endpoint(rtt_us: u64) -> MemberStatus {
+        MemberStatus {
+            run_id: String::new(),
+            pid: 0,
+            uptime_s: 0,
+            version: String::new(),
+            role: MemberRole::Endpoint,
+            replid: String::new(),
+            replid2: None,
+            second_offset_bytes: 0,
+            offset_bytes: 0,
+            min_replicas: 0,
+            loading: false,
+            keys: 0,
+            clients: 0,
+            rtt_us,
+        }
+    }
+
     /// Whether it would accept a client's write, by its own account.
     pub fn accepts_writes(&self) -> bool {
         match &self.role {
@@ -85,6 +107,7 @@ impl MemberStatus {
                 self.min_replicas <= online
             }
             MemberRole::Replica { read_only, .. } => !read_only,
+            MemberRole::Endpoint => false,
         }
     }
 
@@ -94,7 +117,7 @@ impl MemberStatus {
             MemberRole::Primary { replicas } => {
                 replicas.iter().any(|r| r.online && r.host == address.host && r.port == address.port)
             }
-            MemberRole::Replica { .. } => false,
+            MemberRole::Replica { .. } | MemberRole::Endpoint => false,
         }
     }
 
@@ -102,14 +125,14 @@ impl MemberStatus {
     pub fn replicas_online(&self) -> u64 {
         match &self.role {
             MemberRole::Primary { replicas } => replicas.iter().filter(|r| r.online).count() as u64,
-            MemberRole::Replica { .. } => 0,
+            MemberRole::Replica { .. } | MemberRole::Endpoint => 0,
         }
     }
 
     /// How far its own data reaches: what it would have as primary.
     pub fn reach_bytes(&self) -> u64 {
         match &self.role {
-            MemberRole::Primary { .. } => self.offset_bytes,
+            MemberRole::Primary { .. } | MemberRole::Endpoint => self.offset_bytes,
             MemberRole::Replica { read_offset_bytes, .. } => (*read_offset_bytes).max(self.offset_bytes),
         }
     }
@@ -225,6 +248,18 @@ pub struct WitnessReport {
     pub copies: u64,
 }
 
+/// What a node says of its gates of a group that has no fence but them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GateReport {
+    /// When it was made, by the leader's clock.
+    pub at: Moment,
+    /// The last epoch that the node knows of in this group.
+    pub epoch: Epoch,
+    /// Whether anything may still pass through them. Once a node that knows of a transition's intent says that nothing
+    /// does, nothing will before the transition is over.
+    pub open: bool,
+}
+
 /// The times that the safety argument rests on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SafetyTimes {
@@ -265,6 +300,8 @@ pub struct View {
     pub leading_since: Moment,
     /// The voting nodes and their sites.
     pub nodes: BTreeMap<NodeId, SiteName>,
+    /// The nodes that do not vote. They may hold leases like all others.
+    pub learners: BTreeSet<NodeId>,
     /// When the leader last heard from a node, itself included.
     pub heard: BTreeMap<NodeId, Moment>,
     /// What each node saw of each member.
@@ -282,6 +319,8 @@ pub struct View {
     pub granted: BTreeMap<(GroupName, NodeId), Moment>,
     /// What the nodes that guard say of their witness connections.
     pub witnesses: BTreeMap<(GroupName, NodeId), WitnessReport>,
+    /// What the nodes say of their gates, with or without one, of groups that have no fence but them.
+    pub gates: BTreeMap<(GroupName, NodeId), GateReport>,
     /// Since when a member of the fence quorum is not attached to the primary, by the primary's own list.
     pub unattached: BTreeMap<(GroupName, MemberName), Moment>,
     /// When actions last worked: what was observed before is out of date.
@@ -314,7 +353,8 @@ impl View {
                 Some(_) | None => {}
             }
         }
-        if group.primary.as_ref().is_some_and(|p| p.member == *member) {
+        let counts = group.spec.kind == GroupKind::Redis;
+        if counts && group.primary.as_ref().is_some_and(|p| p.member == *member) {
             self.note_attached(group, &observation);
         }
         self.seen.entry((name.clone(), member.clone())).or_default().insert(node, observation);

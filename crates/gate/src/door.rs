@@ -50,6 +50,8 @@ pub(crate) struct Doorway {
     name: String,
     counters: Arc<Counters>,
     present: Mutex<Present>,
+    /// Held from looking at the door until it is done as it says.
+    turning: Mutex<()>,
     failed: Arc<Notify>,
 }
 
@@ -61,7 +63,7 @@ struct Present {
 
 impl Doorway {
     pub(crate) fn new(name: String, counters: Arc<Counters>) -> Self {
-        Self { name, counters, present: Mutex::default(), failed: Arc::default() }
+        Self { name, counters, present: Mutex::default(), turning: Mutex::default(), failed: Arc::default() }
     }
 
     /// What a new connection may pass through now.
@@ -86,10 +88,17 @@ impl Doorway {
 
     /// Does what `door` says now, and says when to look again in any case.
     pub(crate) fn follow(&self, door: &mut watch::Receiver<Option<Door>>) -> Option<Moment> {
+        let _turning = self.turning.lock().unwrap_or_else(PoisonError::into_inner);
         let wanted = door.borrow_and_update().clone().filter(|door| !door.is_over());
         let until = wanted.as_ref().and_then(|door| door.until);
         self.turn_to(wanted);
         until
+    }
+
+    /// Whether nothing leads anywhere. Once the door is `None`, that stays so.
+    pub(crate) fn is_shut(&self) -> bool {
+        let _not_turning = self.turning.lock().unwrap_or_else(PoisonError::into_inner);
+        self.present().opening.is_none()
     }
 
     /// Ends the present opening for good.

@@ -51,6 +51,12 @@ impl Gate {
         self.counters.snapshot()
     }
 
+    /// Whether nothing passes and every connection is closed. Asked after its door was made `None`, it stays so until
+    /// there is another door.
+    pub fn is_shut(&self) -> bool {
+        self.doorway.is_shut() && self.counters.open() == 0
+    }
+
     /// The connections that are open now.
     pub fn connections(&self) -> usize {
         self.counters.open()

@@ -10,6 +10,7 @@
 
 mod convert;
 mod error;
+pub mod gate;
 pub mod refusal;
 pub mod sighting;
 pub mod witness;

@@ -11,7 +11,7 @@ use primacy_core::view::{
 };
 use primacy_core::{GroupName, MemberName, Moment};
 use std::time::Duration;
-use v1::server_status::{Attached, Primary, Replica, Role};
+use v1::server_status::{Attached, Endpoint, Primary, Replica, Role};
 
 mirror!(LinkEnd { Eof, Reset, Unanswered });
 mirror!(ConnectFailure { Refused, Unreachable, NameUnknown, Protocol });
@@ -116,6 +116,7 @@ impl From<&MemberRole> for Role {
                     read_only: *read_only,
                 })
             }
+            MemberRole::Endpoint => Role::Endpoint(Endpoint {}),
         }
     }
 }
@@ -135,6 +136,7 @@ impl TryFrom<Role> for MemberRole {
                 read_offset_bytes: replica.read_offset_bytes,
                 read_only: replica.read_only,
             },
+            Role::Endpoint(Endpoint {}) => MemberRole::Endpoint,
         })
     }
 }

@@ -5,7 +5,7 @@
 mod strategy;
 
 use primacy_core::{Event, GroupSpec, Moment, State};
-use primacy_wire::{decode_command, decode_state, encode_command, encode_state, sighting, v1, witness};
+use primacy_wire::{decode_command, decode_state, encode_command, encode_state, gate, sighting, v1, witness};
 use proptest::prelude::*;
 use prost::Message;
 
@@ -54,6 +54,12 @@ proptest! {
     ) {
         let sent = witness::to_wire(&group, &report, NOW);
         prop_assert_eq!(witness::from_wire(sent, NOW).unwrap(), (group, report));
+    }
+
+    #[test]
+    fn a_gate_report_arrives_as_made(group in strategy::group_name(), report in strategy::gate_report(NOW)) {
+        let sent = gate::to_wire(&group, &report, NOW);
+        prop_assert_eq!(gate::from_wire(sent, NOW).unwrap(), (group, report));
     }
 
     #[test]

@@ -346,6 +346,7 @@ fn effect_of(event: &Event) -> Option<String> {
         | Event::FenceChanged { .. }
         | Event::WitnessAppointed { .. }
         | Event::HolderAppointed { .. }
+        | Event::OrphanedFound { .. }
         | Event::TransitionEnded { .. }
         | Event::GroupPaused { .. }
         | Event::GroupResumed { .. }

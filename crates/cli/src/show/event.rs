@@ -69,6 +69,12 @@ pub(crate) enum EventKind {
         node: Option<u64>,
         degraded: bool,
     },
+    OrphanedFound {
+        group: String,
+        epoch: u64,
+        member: String,
+        bytes: u64,
+    },
     TransitionEnded {
         group: String,
         epoch: u64,
@@ -136,6 +142,9 @@ impl EventKind {
                 (None, true) => (group, "no other site holds the stream, gates go on without".to_owned()),
                 (None, false) => (group, "no other site holds the stream, gates wait".to_owned()),
             },
+            EventKind::OrphanedFound { group, member, bytes, .. } => {
+                (group, format!("{member} is back with {bytes} bytes that nobody else has; they are dropped"))
+            }
             EventKind::TransitionEnded { group, outcome, lost, failure, .. } => {
                 let why = failure.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
                 (group, format!("transition {}, {}{why}", outcome.replace('_', " "), lost.words()))
@@ -199,6 +208,12 @@ impl From<&Event> for EventKind {
                 epoch: epoch.0,
                 node: node.map(|node| node.0),
                 degraded: *degraded,
+            },
+            Event::OrphanedFound { group, epoch, member, bytes } => EventKind::OrphanedFound {
+                group: group.to_string(),
+                epoch: epoch.0,
+                member: member.to_string(),
+                bytes: *bytes,
             },
             Event::TransitionEnded { group, epoch, outcome, lost, failure } => EventKind::TransitionEnded {
                 group: group.to_string(),

@@ -67,6 +67,8 @@ pub(crate) struct TransitionReport {
     pub(crate) rescued_from_node: Option<u64>,
     /// What the new primary got from that tail.
     pub(crate) rescued_bytes: u64,
+    /// What the old primary held that the new one does not have, once it was back.
+    pub(crate) orphaned_bytes: Option<u64>,
     pub(crate) phases: Vec<PhaseReport>,
     /// `settled`, `rolled_back`, or `waiting` while it is under way.
     pub(crate) outcome: String,
@@ -247,6 +249,9 @@ fn why(transition: &TransitionReport) -> String {
     if let Some(node) = transition.rescued_from_node.filter(|_| transition.rescued_bytes > 0) {
         lines.push(format!("{} rescued from n{node}", bytes(transition.rescued_bytes)));
     }
+    if let (Some(orphaned), Some(from)) = (transition.orphaned_bytes, &transition.from) {
+        lines.push(format!("{} that only {from} had were dropped when it was back", bytes(orphaned)));
+    }
     let phases: Vec<String> =
         transition.phases.iter().map(|phase| format!("{} {}", phase.name, millis(phase.ms))).collect();
     if !phases.is_empty() {
@@ -294,6 +299,7 @@ impl From<&Transition> for TransitionReport {
             proof_evidence: transition.proof.as_ref().map(proof_lines).unwrap_or_default(),
             rescued_from_node: transition.rescue.map(|node| node.0),
             rescued_bytes: transition.rescued_bytes,
+            orphaned_bytes: transition.orphaned_bytes,
             phases: transition.phases.iter().map(PhaseReport::from).collect(),
             outcome: transition.outcome.map_or("waiting", |outcome| outcome.word()).to_owned(),
             failure: transition.failure.clone(),
@@ -341,6 +347,7 @@ pub(crate) mod tests {
             ],
             rescued_from_node: Some(3),
             rescued_bytes: 12_288,
+            orphaned_bytes: None,
             phases: vec![phase("fence", 0, 400, "detached"), phase("promote", 400, 1_100, "verified")],
             outcome: "settled".into(),
             failure: None,
@@ -365,6 +372,7 @@ pub(crate) mod tests {
             proof_evidence: Vec::new(),
             rescued_from_node: None,
             rescued_bytes: 0,
+            orphaned_bytes: None,
             outcome: "rolled_back".into(),
             failure: Some(
                 "east-a did not read up to the end within 2s, and so the old primary was opened again".into(),
@@ -375,7 +383,7 @@ pub(crate) mod tests {
 
     #[test]
     fn the_json_is_that_of_the_contract() {
-        expect![[r#"{"group":"features","epoch":42,"from":"west-a","to":"east-a","cause":"death","planned":false,"requested_by":null,"reason":null,"evidence":["n1 (east): connection to west-a ended by EOF"],"proof":"detached","proof_evidence":["n1 (east): connection to west-a ended by EOF","n1 (east): west-a refuses connections"],"rescued_from_node":3,"rescued_bytes":12288,"phases":[{"name":"fence","started_at":"2026-11-24T09:11:46.123Z","ms":0.4,"note":"detached"},{"name":"promote","started_at":"2026-11-24T09:11:46.124Z","ms":1.1,"note":"verified"}],"outcome":"settled","failure":null,"detected_at":"2026-11-24T09:11:46.102Z","started_at":"2026-11-24T09:11:46.123Z","opened_at":"2026-11-24T09:11:46.163Z","detected_ms":21.3,"outage_ms":61.3,"lost":{"bytes":0,"records":null,"exact":true}}"#]]
+        expect![[r#"{"group":"features","epoch":42,"from":"west-a","to":"east-a","cause":"death","planned":false,"requested_by":null,"reason":null,"evidence":["n1 (east): connection to west-a ended by EOF"],"proof":"detached","proof_evidence":["n1 (east): connection to west-a ended by EOF","n1 (east): west-a refuses connections"],"rescued_from_node":3,"rescued_bytes":12288,"orphaned_bytes":null,"phases":[{"name":"fence","started_at":"2026-11-24T09:11:46.123Z","ms":0.4,"note":"detached"},{"name":"promote","started_at":"2026-11-24T09:11:46.124Z","ms":1.1,"note":"verified"}],"outcome":"settled","failure":null,"detected_at":"2026-11-24T09:11:46.102Z","started_at":"2026-11-24T09:11:46.123Z","opened_at":"2026-11-24T09:11:46.163Z","detected_ms":21.3,"outage_ms":61.3,"lost":{"bytes":0,"records":null,"exact":true}}"#]]
             .assert_eq(&serde_json::to_string(&report()).unwrap());
     }
 

@@ -103,6 +103,9 @@ impl State {
             Command::AppointWitness { group, epoch, node, at } => {
                 (guards::appoint_witness(self, revision, group, *epoch, *node)?, *at)
             }
+            Command::RecordOrphaned { group, epoch, member, bytes, at } => {
+                (transition::record_orphaned(self, revision, group, *epoch, member, *bytes)?, *at)
+            }
             Command::AppointHolder { group, epoch, node, degraded, at } => {
                 (guards::appoint_holder(self, revision, group, *epoch, *node, *degraded)?, *at)
             }

@@ -5,7 +5,7 @@
 
 use super::{Rejected, State};
 use crate::{
-    Epoch, Event, FenceQuorum, Group, GroupName, Lineage, Loss, NodeId, Phase, PhaseRecord, Position,
+    Epoch, Event, FenceQuorum, Group, GroupKind, GroupName, Lineage, Loss, MemberName, NodeId, Phase, PhaseRecord, Position,
     Primary, Proof, Revision, StartTransition, Transition, TransitionOutcome, WallTime,
 };
 
@@ -60,6 +60,7 @@ pub(super) fn start(
         end: start.end.clone(),
         rescue: None,
         rescued_bytes: 0,
+        orphaned_bytes: None,
         phase: Phase::Fence,
         phase_since: start.at,
         phases: Vec::new(),
@@ -86,7 +87,7 @@ pub(super) fn start(
             closed_at: start.detected_at,
             rescue: start.rescue,
         };
-        events.extend(pass_fence(&mut transition, &fence, start.at));
+        events.extend(pass_fence(&mut transition, &fence, group.spec.kind, start.at));
     }
     group.blocked = None;
     group.transition = Some(transition);
@@ -148,13 +149,13 @@ pub(super) fn confirm_fence(
     at: WallTime,
 ) -> Result<Vec<Event>, Rejected> {
     let (group, mut transition) = take(state, revision, name, epoch, Phase::Fence)?;
-    let events = pass_fence(&mut transition, fence, at);
+    let events = pass_fence(&mut transition, fence, group.spec.kind, at);
     group.transition = Some(transition);
     Ok(events)
 }
 
 /// Passes Fence; and Rescue as well, when the candidate has all or there is nobody to fetch anything from.
-fn pass_fence(transition: &mut Transition, fence: &Fence, at: WallTime) -> Vec<Event> {
+fn pass_fence(transition: &mut Transition, fence: &Fence, kind: GroupKind, at: WallTime) -> Vec<Event> {
     transition.proof = Some(fence.proof.clone());
     transition.closed_at = Some(fence.closed_at);
     if fence.end.is_some() {
@@ -173,6 +174,7 @@ fn pass_fence(transition: &mut Transition, fence: &Fence, at: WallTime) -> Vec<E
             format!("{} at offset {}, like the old primary", transition.to, end.offset_bytes)
         }
         (_, _, crate::Cause::Initial) => "nothing to fetch".to_owned(),
+        _ if kind == GroupKind::Endpoint => "stateless, nothing to fetch".to_owned(),
         _ => transition.lost.to_string(),
     };
     events.push(pass(transition, Phase::Promote, note, at));
@@ -301,6 +303,30 @@ pub(super) fn confirm_roll_back(
     let passed = record(&mut transition, "the old primary stays".to_owned(), at);
     let failure = transition.failure.clone();
     Ok(vec![passed, finish(group, transition, TransitionOutcome::RolledBack, failure)])
+}
+
+/// What the old primary of a transition brought back, whether or not it has ended meanwhile.
+pub(super) fn record_orphaned(
+    state: &mut State,
+    revision: Revision,
+    name: &GroupName,
+    epoch: Epoch,
+    member: &MemberName,
+    bytes: u64,
+) -> Result<Vec<Event>, Rejected> {
+    let group = state.group_mut(name)?;
+    let found = group.epoch_last();
+    let ended = group.history.iter_mut().rev();
+    let transition = group.transition.iter_mut().chain(ended).find(|t| t.epoch == epoch);
+    let Some(t) = transition.filter(|t| t.from.as_ref() == Some(member)) else {
+        return Err(Rejected::StaleEpoch { group: name.clone(), given: epoch, found });
+    };
+    if t.orphaned_bytes.is_some_and(|known| known >= bytes) {
+        return Ok(vec![]);
+    }
+    t.orphaned_bytes = Some(bytes);
+    group.revision = revision;
+    Ok(vec![Event::OrphanedFound { group: name.clone(), epoch, member: member.clone(), bytes }])
 }
 
 /// The transition of that epoch in that phase, taken out of its group.

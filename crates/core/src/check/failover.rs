@@ -5,7 +5,7 @@ use crate::detect::{self, CURRENT_WITHIN, Candidate, Health, Verdict};
 use crate::plan::{Asked, start};
 use crate::view::View;
 use crate::{
-    FencePolicy, Group, Loss, MemberName, MemberSpec, Moment, Primary, Proof, StartTransition, State,
+    FencePolicy, Group, GroupKind, Loss, MemberName, MemberSpec, Moment, Primary, Proof, StartTransition, State,
     WallTime,
 };
 
@@ -21,6 +21,9 @@ pub fn failover(
     wall: WallTime,
 ) -> Result<Checked, Refusal> {
     let (group, primary) = group_and_primary(state, request)?;
+    if group.spec.kind == GroupKind::Endpoint {
+        return Ok(super::endpoint::failover(&context(group, view, now, wall), primary, request));
+    }
     let Some(primary) = primary else { return Ok(first_by_hand(group, view, request, now, wall)) };
     let mut list = Checklist::default();
     no_transition(&mut list, group);

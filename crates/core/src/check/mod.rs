@@ -1,5 +1,6 @@
 //! What must hold before an operator's wish becomes the intent of a transition. `--dry-run` prints these.
 
+mod endpoint;
 mod failover;
 mod switchover;
 

@@ -4,7 +4,7 @@ use super::{Checked, Checklist, Refusal, Request, context, group_and_primary, no
 use crate::detect::{self, CURRENT_WITHIN, Candidate, Health};
 use crate::plan::{Asked, start};
 use crate::view::{MemberRole, View};
-use crate::{Cause, Group, Loss, MemberName, MemberSpec, Moment, Primary, SiteName, State, WallTime};
+use crate::{Cause, Group, GroupKind, Loss, MemberName, MemberSpec, Moment, Primary, SiteName, State, WallTime};
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
@@ -27,6 +27,9 @@ pub fn switchover(
         let message = format!("group {0} has no primary yet; `primacy status {0}` says why", request.group);
         return Err(Refusal { code: "no_primary", message });
     };
+    if group.spec.kind == GroupKind::Endpoint {
+        return Ok(super::endpoint::switchover(&context(group, view, now, wall), primary, request));
+    }
     let mut list = Checklist::default();
     no_transition(&mut list, group);
     nodes_report(&mut list, view, now);
@@ -52,7 +55,7 @@ pub fn switchover(
 
 /// Who is meant: the named member, or the most preferred one. A failback means the most preferred of all, which may
 /// be the primary already.
-fn target<'a>(
+pub(super) fn target<'a>(
     group: &'a Group,
     primary: &Primary,
     request: &'a Request,
@@ -69,7 +72,7 @@ fn target<'a>(
 }
 
 /// Every voting node is heard: a node that is away could see something else.
-fn nodes_report(list: &mut Checklist, view: &View, now: Moment) {
+pub(super) fn nodes_report(list: &mut Checklist, view: &View, now: Moment) {
     let heard = |id| view.heard.get(id).is_some_and(|at| now.since(*at) <= CURRENT_WITHIN);
     let away: Vec<String> =
         view.nodes.iter().filter(|(id, _)| !heard(*id)).map(|(id, site)| format!("n{id} ({site})")).collect();
@@ -104,7 +107,7 @@ fn primary_serves(list: &mut Checklist, group: &Group, primary: &Primary, view: 
 }
 
 /// A quorum of sites reaches a member.
-fn reachable(
+pub(super) fn reachable(
     list: &mut Checklist,
     check: &'static str,
     group: &Group,

@@ -2,7 +2,7 @@
 
 use super::{CURRENT_WITHIN, Health, verdict};
 use crate::view::{MemberRole, MemberStatus, View};
-use crate::{Group, MemberName, MemberSpec, Moment, Primary};
+use crate::{Group, GroupKind, MemberName, MemberSpec, Moment, Primary};
 use std::cmp::Reverse;
 
 /// A member that may be promoted.
@@ -47,6 +47,9 @@ fn candidate<'a>(
     }
     if member.priority == 0 {
         return Err("has priority 0".to_owned());
+    }
+    if group.spec.kind == GroupKind::Endpoint {
+        return super::endpoint::candidate(group, member, view, now);
     }
     let name = &group.spec.name;
     let fresh = view.freshest(name, &member.name).filter(|(at, _)| now.since(*at) <= CURRENT_WITHIN);

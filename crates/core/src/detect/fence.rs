@@ -13,6 +13,10 @@ use crate::{
     Transition, lease,
 };
 use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// From the decision to the standbys being pointed elsewhere, for estimates.
+const TAKING_AWAY: Duration = Duration::from_millis(500);
 
 /// Whether waiting can prove that the primary is shut: enough of its fence quorum answer, so they can be taken away.
 pub fn can_be_waited_out(group: &Group, view: &View, now: Moment) -> bool {
@@ -21,6 +25,17 @@ pub fn can_be_waited_out(group: &Group, view: &View, now: Moment) -> bool {
     let witness = u64::from(witnessed(group, view));
     all(group, primary, view).saturating_sub(answering + witness) < primary.fence.min_replicas
         && in_force(group, view)
+}
+
+/// By when a silent primary accepts no more writes, if its standbys are taken away from it now: when it has noticed that
+/// they are gone, and its witness too where that alone would keep it open.
+pub(super) fn shut_by(group: &Group, view: &View, now: Moment) -> Moment {
+    let soon = now.after(TAKING_AWAY);
+    let Some(primary) = guarded(group) else { return soon.after(view.times.passive_bound) };
+    let answering = in_quorum(group, primary).filter(|m| answers(group, &m.name, view, now)).count() as u64;
+    let standbys_suffice = all(group, primary, view).saturating_sub(answering) < primary.fence.min_replicas;
+    let last = if standbys_suffice { soon } else { soon.max(lease::over_at(group, view)) };
+    last.after(view.times.passive_bound)
 }
 
 /// The members of the fence quorum that answer and were not taken away yet.

@@ -7,18 +7,20 @@
 
 mod candidate;
 mod death;
+mod endpoint;
 mod fence;
 mod loss;
 mod rescue;
 mod silence;
 
 pub use candidate::{Candidate, candidates, why_not};
+pub use endpoint::{candidate as endpoint, gates_shut};
 pub use fence::{can_be_waited_out, expired, expires_at, strangers, to_take_away};
 pub use loss::residue;
 pub use rescue::{Tail, expected as loss, tail};
 
 use crate::view::{MemberStatus, Reach, View};
-use crate::{Evidence, Finding, Group, MemberName, Moment, Primary};
+use crate::{Evidence, Finding, Group, GroupKind, MemberName, Moment, Primary};
 use std::time::Duration;
 
 /// An observation older than this says nothing about now.
@@ -80,7 +82,9 @@ pub fn verdict(group: &Group, member: &MemberName, view: &View, now: Moment) -> 
     if view.of(name, member).next().is_none() {
         return Verdict { health: Health::Unseen, evidence: vec![], since: None };
     }
-    if let Some(dead) = death::certain(group, member, view, now) {
+    // Of an endpoint nothing is certain: a refused connection is a restart as well, and its gates are its only fence.
+    let certain = (group.spec.kind == GroupKind::Redis).then(|| death::certain(group, member, view, now));
+    if let Some(dead) = certain.flatten() {
         return dead;
     }
     let down_after = Duration::from_millis(group.spec.down_after_ms);
@@ -90,7 +94,7 @@ pub fn verdict(group: &Group, member: &MemberName, view: &View, now: Moment) -> 
     }
     let answer =
         view.freshest(name, member).filter(|(at, _)| now.since(*at) <= CURRENT_WITHIN.max(down_after));
-    match (answer, primary) {
+    match (answer, primary.filter(|_| group.spec.kind == GroupKind::Redis)) {
         (Some((at, status)), Some(primary)) => {
             as_primary(primary, known_since(group, view), status, at, silence)
         }

@@ -1,6 +1,6 @@
 //! What the witness's tail is worth to a candidate, and what a failover would lose with it.
 
-use super::{CURRENT_WITHIN, Candidate, loss};
+use super::{CURRENT_WITHIN, Candidate, fence, loss};
 use crate::view::{LinkEnd, View};
 use crate::{Group, Loss, MemberName, Moment, NodeId};
 
@@ -69,6 +69,6 @@ pub fn expected(
             let heard_at = report.map_or(ended, |r| r.heard_at.max(ended));
             loss::estimate(group, view, reach, heard_at)
         }
-        (Tail::None, true) => loss::estimate(group, view, reach, now.after(view.times.passive_bound)),
+        (Tail::None, true) => loss::estimate(group, view, reach, fence::shut_by(group, view, now)),
     }
 }

@@ -116,6 +116,8 @@ fn rescued(
         ActionKind::Rescue { residue, .. } => *residue,
         _ => Loss::Unknown,
     };
+    // A primary that lives can end a stream by EOF as well.
+    let complete = complete && matches!(t.proof, Some(Proof::Detached { .. }));
     let (lost, note) = if complete {
         (
             residue,

@@ -124,7 +124,7 @@ fn wall_of(c: &Context<'_>, moment: Moment) -> WallTime {
 }
 
 /// Why each member is not eligible, without numbers that change from look to look.
-fn nobody(c: &Context<'_>) -> String {
+pub(super) fn nobody(c: &Context<'_>) -> String {
     let others = c.group.spec.members.iter().filter_map(|m| {
         let why = detect::why_not(c.group, &m.name, c.view, c.now)?;
         let is_primary = c.group.primary.as_ref().is_some_and(|p| p.member == m.name);
@@ -133,7 +133,7 @@ fn nobody(c: &Context<'_>) -> String {
     others.collect::<Vec<_>>().join("; ")
 }
 
-fn block(c: &Context<'_>, reason: BlockReason) -> Option<Command> {
+pub(super) fn block(c: &Context<'_>, reason: BlockReason) -> Option<Command> {
     let known = c.group.blocked.as_ref().map(|b| &b.reason);
     // The estimate moves while the group waits; what was said first stands until the kind of reason changes.
     let same_kind = known.is_some_and(|k| k.code() == reason.code());
@@ -146,6 +146,6 @@ fn block(c: &Context<'_>, reason: BlockReason) -> Option<Command> {
     Some(Command::Block { group, epoch, reason, at: c.wall })
 }
 
-fn unblock(c: &Context<'_>) -> Option<Command> {
+pub(super) fn unblock(c: &Context<'_>) -> Option<Command> {
     c.group.blocked.as_ref().map(|_| Command::Unblock { group: c.group.spec.name.clone(), at: c.wall })
 }

@@ -136,7 +136,7 @@ fn away_too_long(c: &Context<'_>, m: &MemberSpec, status: &MemberStatus, fence: 
     let Some(missing) = missing_for(c, m) else { return false };
     let short = status.replicas_online() < fence.min_replicas;
     let patience = if short { Duration::from_millis(c.group.spec.down_after_ms) } else { EXCLUDE_AFTER };
-    missing >= patience && !(answers(c, m) && !short)
+    missing >= patience && (short || !answers(c, m))
 }
 
 fn missing_for(c: &Context<'_>, m: &MemberSpec) -> Option<Duration> {

@@ -3,10 +3,10 @@
 //! A member that accepts writes and is not the primary is shut first, whatever else there is to do: it came back
 //! under an old epoch, or somebody changed it by hand.
 
-use super::{Context, Step, guard};
+use super::{Context, Step, StepKind, guard};
 use crate::detect::{self, CURRENT_WITHIN, Health};
 use crate::view::{MemberRole, MemberStatus, SHUT_MIN_REPLICAS};
-use crate::{ActionKind, MemberSpec, Primary};
+use crate::{ActionKind, Command, MemberSpec, Primary};
 
 pub(super) fn steps(c: &Context<'_>) -> Vec<Step> {
     let mut steps = followers(c, "follow");
@@ -36,7 +36,32 @@ pub(super) fn followers(c: &Context<'_>, rule: &'static str) -> Vec<Step> {
         let kind = ActionKind::Follow { primary: at.address.clone(), evict: status.is_primary() };
         c.perform(rule, primary.epoch, m, kind)
     };
-    wrong.into_iter().filter_map(step).collect()
+    let orphaned = wrong.iter().find_map(|(m, status)| orphaned(c, primary, m, status));
+    let steps = wrong.into_iter().filter_map(step);
+    // What it holds is known from the same look; the door is not left open while that is written down.
+    let mut steps: Vec<Step> = steps.collect();
+    steps.extend(orphaned.map(|command| Step { rule, kind: StepKind::Propose(command) }));
+    steps
+}
+
+/// What the old primary holds beyond what the present one took over: it is dropped when it follows.
+fn orphaned(c: &Context<'_>, primary: &Primary, m: &MemberSpec, status: &MemberStatus) -> Option<Command> {
+    let history = c.group.transition.iter().chain(c.group.history.iter().rev());
+    let replaced = history.into_iter().find(|t| t.epoch == primary.epoch)?;
+    let start = &primary.lineage.start;
+    let same_history = primary.lineage.previous.as_ref() == Some(&status.replid);
+    let bytes = status.reach_bytes().checked_sub(start.offset_bytes).filter(|n| *n > 0)?;
+    // What it said before it was replaced says nothing of what it holds when it is back.
+    let (seen_at, _) = c.view.freshest(&c.group.spec.name, &m.name)?;
+    let back = c.view.primary_since.get(&c.group.spec.name).is_some_and(|since| seen_at > *since);
+    let news = back && replaced.orphaned_bytes.is_none_or(|known| known < bytes);
+    (replaced.from.as_ref() == Some(&m.name) && same_history && news).then(|| Command::RecordOrphaned {
+        group: c.group.spec.name.clone(),
+        epoch: primary.epoch,
+        member: m.name.clone(),
+        bytes,
+        at: c.wall,
+    })
 }
 
 fn follows(status: &MemberStatus, primary: &MemberSpec) -> bool {
@@ -47,7 +72,7 @@ fn follows(status: &MemberStatus, primary: &MemberSpec) -> bool {
                 && *host == primary.address.host
                 && *port == primary.address.port
         }
-        MemberRole::Primary { .. } => false,
+        MemberRole::Primary { .. } | MemberRole::Endpoint => false,
     }
 }
 

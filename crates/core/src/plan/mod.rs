@@ -6,6 +6,7 @@
 
 mod assume;
 mod conclude;
+mod endpoint;
 mod fail_over;
 mod first_primary;
 mod guard;
@@ -13,11 +14,12 @@ mod keep_order;
 mod proceed;
 
 pub use conclude::conclude;
+pub(crate) use endpoint::start as start_endpoint;
 pub(crate) use fail_over::{Asked, start};
 
 use crate::view::View;
 use crate::{
-    Action, ActionKey, ActionKind, Command, Group, GroupName, MemberSpec, Moment, Phase, State, WallTime,
+    Action, ActionKey, ActionKind, Command, Group, GroupKind, GroupName, MemberSpec, Moment, Phase, State, WallTime,
 };
 use std::time::Duration;
 
@@ -89,6 +91,9 @@ pub fn plan_group(state: &State, name: &GroupName, view: &View, now: Moment, wal
 
 impl Context<'_> {
     fn steps(&self) -> Vec<Step> {
+        if self.group.spec.kind == GroupKind::Endpoint {
+            return endpoint::steps(self);
+        }
         let under_way = self.group.transition.as_ref().filter(|t| t.phase.closes_the_door());
         if under_way.is_some() {
             return proceed::steps(self);

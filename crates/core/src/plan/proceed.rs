@@ -15,6 +15,8 @@ use std::time::Duration;
 const FENCE_WITHIN: Duration = Duration::from_millis(1_500);
 /// How long a transition may stay before its promotion.
 const PROMOTE_WITHIN: Duration = Duration::from_secs(3);
+/// How long standbys may be away before the waiting out is given up.
+const WAIT_OUT_WITHIN: Duration = Duration::from_secs(10);
 /// How long the tail may take to reach the candidate.
 const RESCUE_WITHIN: Duration = Duration::from_secs(2);
 /// How often an action is tried before the transition is given up.
@@ -113,6 +115,11 @@ fn wait_out(c: &Context<'_>, t: &Transition, from: &MemberSpec, verdict: &Verdic
     if let Some(proof) = detect::expired(c.group, t, c.view, c.now) {
         let silent = c.now.since(verdict.since.unwrap_or(c.now));
         return confirm_fence(c, t, RULE, proof, silent);
+    }
+    let stuck = c.now.since(phase_since(c)) >= WAIT_OUT_WITHIN;
+    if stuck && !detect::can_be_waited_out(c.group, c.view, c.now) {
+        let failure = format!("{} does not answer, and too few of its standbys do", from.name);
+        return give_up(c, t, RULE, failure);
     }
     let mut steps: Vec<Step> = kill(c, t, from).into_iter().collect();
     let taken = detect::to_take_away(c.group, t, c.view, c.now);

@@ -138,6 +138,19 @@ pub enum Command {
         /// When.
         at: WallTime,
     },
+    /// The old primary is back and holds what the present one does not have; it is about to be dropped.
+    RecordOrphaned {
+        /// In which group.
+        group: GroupName,
+        /// The epoch of the transition that replaced it.
+        epoch: Epoch,
+        /// The old primary.
+        member: MemberName,
+        /// Bytes of its stream beyond the common offset.
+        bytes: u64,
+        /// When.
+        at: WallTime,
+    },
     /// Appoints the node at another site that holds the stream, or says that gates go on without one.
     AppointHolder {
         /// In which group.

@@ -95,6 +95,17 @@ pub enum Event {
         /// Whether gates go on without a holder.
         degraded: bool,
     },
+    /// An old primary came back with data that the present one does not have.
+    OrphanedFound {
+        /// In which group.
+        group: GroupName,
+        /// The epoch of the transition that replaced it.
+        epoch: Epoch,
+        /// The old primary.
+        member: MemberName,
+        /// Bytes of its stream beyond the common offset.
+        bytes: u64,
+    },
     /// A transition ended.
     TransitionEnded {
         /// In which group.
@@ -149,6 +160,7 @@ impl Event {
             | Event::FenceChanged { group, .. }
             | Event::WitnessAppointed { group, .. }
             | Event::HolderAppointed { group, .. }
+            | Event::OrphanedFound { group, .. }
             | Event::TransitionEnded { group, .. }
             | Event::GroupPaused { group, .. }
             | Event::GroupResumed { group, .. }
@@ -169,6 +181,7 @@ impl Event {
             Event::FenceChanged { .. } => "fence_changed",
             Event::WitnessAppointed { .. } => "witness_appointed",
             Event::HolderAppointed { .. } => "holder_appointed",
+            Event::OrphanedFound { .. } => "orphaned_found",
             Event::TransitionEnded { .. } => "transition_ended",
             Event::GroupPaused { .. } => "group_paused",
             Event::GroupResumed { .. } => "group_resumed",

@@ -24,7 +24,10 @@ impl FenceQuorum {
         match replicas {
             0 => 0,
             1 => 1,
-            n => (n as u64 + u64::from(witness)) / 2 + 1,
+            n => {
+                let all = n as u64 + u64::from(witness);
+                all / 2 + 1
+            }
         }
     }
 

@@ -156,6 +156,8 @@ pub struct Transition {
     pub rescue: Option<NodeId>,
     /// What the candidate got from that tail.
     pub rescued_bytes: u64,
+    /// What the old primary held beyond what the new one has, when it was back; none while that is not known.
+    pub orphaned_bytes: Option<u64>,
     /// How far it is.
     pub phase: Phase,
     /// When the present phase began.

@@ -469,6 +469,7 @@ fn event(event: &Event) -> String {
         Event::WitnessAppointed { node, .. } => {
             node.map_or("no witness".to_owned(), |n| format!("n{n} is the witness"))
         }
+        Event::OrphanedFound { member, bytes, .. } => format!("{member} is back with {bytes} bytes of its own"),
         Event::HolderAppointed { node, .. } => {
             node.map_or("no holder".to_owned(), |n| format!("n{n} is the holder"))
         }

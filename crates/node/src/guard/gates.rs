@@ -8,7 +8,8 @@ use super::{Guards, Intent, intent, tails};
 use crate::config::GateConfig;
 use futures::future::BoxFuture;
 use primacy_core::{Durability, Epoch, Group, GroupKind, GroupName, Moment, NodeId, Phase};
-use primacy_gate::{Cover, Door, Gate, GateOptions, GateStats};
+use metrics::{counter, gauge};
+use primacy_gate::{Cover, Door, Gate, GateOptions};
 use primacy_redis::{StreamOffset, Tail};
 use primacy_runtime::{Task, sleep, spawn, watch};
 use primacy_wire::v1;
@@ -41,7 +42,6 @@ struct Entrance {
 /// What a gate relies on, once for each epoch.
 struct Followed {
     epoch: Epoch,
-    covered: watch::Sender<u64>,
     cover: Arc<dyn Cover>,
     _following: Task<()>,
 }
@@ -74,23 +74,40 @@ impl Gates {
         self.doors.contains_key(group)
     }
 
-    /// What the gates have done so far.
-    pub(crate) fn stats(&self) -> Vec<(GroupName, SocketAddr, GateStats)> {
-        let of = |(group, entrances): (&GroupName, &Vec<Entrance>)| {
-            entrances.iter().map(|e| (group.clone(), e.listen, e.gate.stats())).collect::<Vec<_>>()
-        };
-        self.doors.iter().flat_map(of).collect()
+    /// Writes down what the gates have done so far.
+    pub(crate) fn record(&self) {
+        for (group, entrances) in &self.doors {
+            for Entrance { listen, gate, .. } in entrances {
+                let stats = gate.stats();
+                let labels = [("group", group.to_string()), ("listen", listen.to_string())];
+                gauge!("primacy_gate_connections", &labels).set(stats.open as f64);
+                gauge!("primacy_gate_held_bytes", &labels).set(stats.held_bytes as f64);
+                counter!("primacy_gate_accepted_total", &labels).absolute(stats.accepted_total);
+                counter!("primacy_gate_refused_total", &labels).absolute(stats.refused_total);
+                counter!("primacy_gate_unreachable_total", &labels).absolute(stats.unreachable_total);
+                counter!("primacy_gate_cut_total", &labels).absolute(stats.cut_total);
+                counter!("primacy_gate_sent_bytes_total", &labels).absolute(stats.sent_bytes_total);
+                counter!("primacy_gate_received_bytes_total", &labels).absolute(stats.received_bytes_total);
+                counter!("primacy_gate_barriers_total", &labels).absolute(stats.barriers_total);
+                counter!("primacy_gate_barriers_failed_total", &labels).absolute(stats.barriers_failed_total);
+            }
+        }
     }
 
-    /// Leads the gates of a group where they should lead now.
+    /// Whether anything may pass, or still be on its way, through the gates of a group here.
+    pub(super) fn are_open(&self, group: &GroupName) -> bool {
+        self.doors.get(group).is_some_and(|entrances| !entrances.iter().all(|e| e.gate.is_shut()))
+    }
+
+    /// Leads the gates of a group where they should lead now. Says whether that is anywhere.
     pub(super) fn follow(
         &self,
         guards: &Arc<Guards>,
         name: &GroupName,
         group: &Group,
         at: Moment,
-    ) {
-        let Some(entrances) = self.doors.get(name) else { return };
+    ) -> bool {
+        let Some(entrances) = self.doors.get(name) else { return false };
         let door = self.door(guards, name, group, at);
         for entrance in entrances {
             entrance.door.send_if_modified(|led| {
@@ -101,6 +118,7 @@ impl Gates {
                 news
             });
         }
+        door.is_some()
     }
 
     fn door(
@@ -145,17 +163,11 @@ impl Gates {
             covered: covered.subscribe(),
         };
         let source = Source { guards: Arc::downgrade(guards), group: name.clone(), epoch: primary.epoch };
-        let following = spawn(source.follow(covered.clone()));
+        let following = spawn(source.follow(covered));
         let cover: Arc<dyn Cover> = Arc::new(cover);
-        let known = Followed { epoch: primary.epoch, covered, cover: cover.clone(), _following: following };
+        let known = Followed { epoch: primary.epoch, cover: cover.clone(), _following: following };
         followed.insert(name.clone(), known);
         Some(cover)
-    }
-
-    /// How far a group's replies are covered here, in bytes of the stream.
-    pub(crate) fn covered_bytes(&self, group: &GroupName) -> Option<u64> {
-        let followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
-        followed.get(group).map(|f| *f.covered.borrow())
     }
 }
 

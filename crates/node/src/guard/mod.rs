@@ -12,6 +12,7 @@ mod ask;
 mod gates;
 mod kill;
 mod leases;
+mod orphans;
 mod post;
 mod tails;
 
@@ -23,14 +24,22 @@ use crate::lead::Board;
 use crate::observe::{News, until};
 use crate::peers::Peers;
 use leases::Leases;
+use metrics::{counter, gauge};
+use orphans::Orphan;
 use post::Post;
 use primacy_consensus::Consensus;
+use primacy_core::view::GateReport;
 use primacy_core::{Epoch, FencePolicy, Group, GroupKind, GroupName, Moment, NodeId, State};
 use primacy_redis::{Links, TailServer, WitnessOptions};
-use primacy_runtime::{now, watch};
+use primacy_runtime::{now, spawn, watch};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::Notify;
+use tracing::{error, warn};
+
+/// Gates that close are looked at again so soon: until their last connection is gone.
+const CLOSING: Duration = Duration::from_millis(2);
 
 /// The guards of one node.
 pub(crate) struct Guards {
@@ -119,7 +128,7 @@ impl Guards {
     /// Makes posts and gates follow state and leases. Says when the first lease ends.
     fn reconcile(self: &Arc<Self>) -> Option<Moment> {
         let at = now();
-        let mut changed = false;
+        let (mut changed, mut gates) = (false, BTreeMap::new());
         {
             let mut posts = self.posts();
             self.consensus.read(|state| {
@@ -128,7 +137,10 @@ impl Guards {
                 changed |= posts.len() != before;
                 for (name, group) in &state.groups {
                     changed |= self.reconcile_post(&mut posts, name, group, at);
-                    self.gates.follow(self, name, group, at);
+                    let leads = self.gates.follow(self, name, group, at);
+                    if group.spec.kind == GroupKind::Endpoint {
+                        gates.insert(name.clone(), (group.epoch_last(), leads));
+                    }
                 }
             });
             self.board.keep_witnesses(|group| posts.contains_key(group));
@@ -139,7 +151,23 @@ impl Guards {
                 true
             });
         }
-        self.leases.next_end(at)
+        let again = self.tell_gates(gates, at).then(|| at.after(CLOSING));
+        [self.leases.next_end(at), again].into_iter().flatten().min()
+    }
+
+    /// Tells the leader how the gates are that are a group's only fence: the last epoch, and whether they lead anywhere.
+    /// Says whether some are not shut yet and will be.
+    fn tell_gates(&self, gates: BTreeMap<GroupName, (Epoch, bool)>, at: Moment) -> bool {
+        self.board.keep_gates(|group| gates.contains_key(group));
+        let mut closing = false;
+        for (name, (epoch, leads)) in gates {
+            let open = leads || self.gates.are_open(&name);
+            closing |= open && !leads;
+            if self.board.note_gates(&name, &GateReport { at, epoch, open }) {
+                self.news.tell();
+            }
+        }
+        closing
     }
 
     fn reconcile_post(
@@ -151,8 +179,8 @@ impl Guards {
     ) -> bool {
         let epoch = group.primary.as_ref().map(|p| p.epoch);
         let outdated = posts.get(name).is_some_and(|post| Some(post.epoch) != epoch);
-        if outdated {
-            posts.remove(name);
+        if outdated && let Some(post) = posts.remove(name) {
+            self.keep_orphan(name, group, &post);
         }
         let intent = intent(group);
         let lease = self.leases.witness(name, epoch, at);
@@ -185,6 +213,41 @@ impl Guards {
                 true
             }
             None => outdated,
+        }
+    }
+
+    /// Saves what the tail of a replaced primary has beyond what its successor took over.
+    fn keep_orphan(&self, name: &GroupName, group: &Group, post: &Post) {
+        post.close();
+        let orphan = Orphan::of(name, group, post.tail(), &post.member);
+        let Some(orphan) = orphan else { return };
+        let (name, data_dir) = (name.clone(), self.config.node.data_dir.clone());
+        let saving = async move {
+            match primacy_runtime::blocking(move || orphan.write(&data_dir)).await {
+                Ok(Ok((path, bytes))) => warn!(
+                    group = %name,
+                    bytes,
+                    file = %path.display(),
+                    "what the old primary had sent and the new one does not have is kept in a file"
+                ),
+                Ok(Err(error)) => error!(group = %name, %error, "what only the old primary's witness has could not be saved"),
+                Err(_) => {}
+            }
+        };
+        spawn(saving).detach();
+    }
+
+    /// Writes down how leases, witnesses and gates are.
+    pub(crate) fn record(&self) {
+        let at = now();
+        self.gates.record();
+        for (group, post) in self.posts().iter() {
+            let (status, labels) = (post.status(), [("group", group.to_string())]);
+            gauge!("primacy_witness_attached", &labels).set(f64::from(u8::from(status.attached)));
+            gauge!("primacy_witness_tail_bytes", &labels).set((status.end_bytes - status.start_bytes) as f64);
+            counter!("primacy_witness_copies_total", &labels).absolute(status.copies);
+            let left = self.leases.witness(group, Some(post.epoch), at).map_or(0.0, |until| until.since(at).as_secs_f64());
+            gauge!("primacy_lease_left_seconds", &labels).set(left);
         }
     }
 

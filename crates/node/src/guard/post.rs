@@ -2,7 +2,7 @@
 
 use super::Guards;
 use primacy_core::view::WitnessReport;
-use primacy_core::{Epoch, GroupName, Moment};
+use primacy_core::{Epoch, GroupName, MemberName, Moment};
 use primacy_redis::{Links, Tail, Witness, WitnessOptions, WitnessStatus};
 use primacy_runtime::{Task, now, spawn};
 use std::sync::{Arc, Weak};
@@ -10,6 +10,7 @@ use std::sync::{Arc, Weak};
 /// A witness of one primary under one epoch. Dropping it closes it.
 pub(super) struct Post {
     pub(super) epoch: Epoch,
+    pub(super) member: MemberName,
     /// The transition that its tail was sealed for.
     pub(super) sealed_for: Option<Epoch>,
     witness: Arc<Witness>,
@@ -24,10 +25,10 @@ impl Post {
         epoch: Epoch,
         guards: Weak<Guards>,
     ) -> Post {
-        let group = options.group.clone();
+        let (group, member) = (options.group.clone(), options.member.clone());
         let witness = Arc::new(Witness::attach(links, options));
         let teller = spawn(tell(guards, group, epoch, witness.clone()));
-        Post { epoch, sealed_for: None, witness, _teller: teller }
+        Post { epoch, member, sealed_for: None, witness, _teller: teller }
     }
 
     /// The lease was renewed.

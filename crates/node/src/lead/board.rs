@@ -9,7 +9,7 @@
 
 use primacy_consensus::Consensus;
 use primacy_core::view::{
-    ConnectFailure, Failure, LinkEnd, MemberRole, MemberStatus, Observation, Reach, SafetyTimes, View, WitnessReport,
+    ConnectFailure, Failure, GateReport, LinkEnd, MemberRole, MemberStatus, Observation, Reach, SafetyTimes, View, WitnessReport,
 };
 use primacy_core::{
     ActionKey, Epoch, Group, GroupName, MemberName, Moment, NodeId, Phase, Revision, SiteName, State, Term, lease,
@@ -58,6 +58,8 @@ struct Desk {
     unsent: BTreeSet<(GroupName, MemberName)>,
     /// What this node says of its own witness connections.
     witnesses: BTreeMap<GroupName, WitnessReport>,
+    /// What it says of its gates, where they are a group's only fence.
+    gates: BTreeMap<GroupName, GateReport>,
     seat: Option<Seat>,
 }
 
@@ -92,6 +94,40 @@ impl Board {
         }
         let before = desk.witnesses.insert(group.clone(), report.clone());
         before.is_none_or(|before| witness_differs(&before, report))
+    }
+
+    /// Takes in what this node says of its gates. True when it says something new.
+    pub(crate) fn note_gates(&self, group: &GroupName, report: &GateReport) -> bool {
+        let mut desk = self.lock();
+        let seat = desk.seat.as_mut();
+        if seat.is_some_and(|seat| seat.take_in_gates(self.me, group, report.clone())) {
+            self.wake.notify_one();
+        }
+        let before = desk.gates.insert(group.clone(), report.clone());
+        before.is_none_or(|before| gates_differ(&before, report))
+    }
+
+    /// Forgets the gates of groups that are gone.
+    pub(crate) fn keep_gates(&self, kept: impl Fn(&GroupName) -> bool) {
+        self.lock().gates.retain(|group, _| kept(group));
+    }
+
+    /// What this node says of its gates, to be sent.
+    pub(crate) fn own_gates<R>(&self, each: impl Fn(&GroupName, &GateReport) -> R) -> Vec<R> {
+        self.lock().gates.iter().map(|(group, report)| each(group, report)).collect()
+    }
+
+    /// Takes in what a node says of its gates, while this node leads.
+    pub(crate) fn report_gates(&self, from: NodeId, gates: Vec<(GroupName, GateReport)>) {
+        let mut desk = self.lock();
+        let Some(seat) = desk.seat.as_mut() else { return };
+        let mut news = false;
+        for (group, report) in gates {
+            news |= seat.take_in_gates(from, &group, report);
+        }
+        if news {
+            self.wake.notify_one();
+        }
     }
 
     /// Forgets the witness connections of groups that have none here.
@@ -197,6 +233,9 @@ impl Board {
         for (group, report) in &desk.witnesses {
             seat.take_in_witness(self.me, group, report.clone());
         }
+        for (group, report) in &desk.gates {
+            seat.take_in_gates(self.me, group, report.clone());
+        }
         seat.view
     }
 
@@ -207,6 +246,9 @@ impl Board {
         seat.take_in_all(self.me, committed, desk.all());
         for (group, report) in &desk.witnesses {
             seat.take_in_witness(self.me, group, report.clone());
+        }
+        for (group, report) in &desk.gates {
+            seat.take_in_gates(self.me, group, report.clone());
         }
         desk.seat = Some(seat);
         self.wake.notify_one();
@@ -239,12 +281,12 @@ impl Board {
         true
     }
 
-    /// The voting nodes and their sites.
-    pub(crate) fn set_nodes(&self, nodes: BTreeMap<NodeId, SiteName>) {
+    /// The voting nodes and their sites, and the nodes that do not vote.
+    pub(crate) fn set_nodes(&self, nodes: BTreeMap<NodeId, SiteName>, learners: BTreeSet<NodeId>) {
         let mut guard = self.lock();
         let Some(seat) = guard.seat.as_mut() else { return };
-        if seat.view.nodes != nodes {
-            seat.view.nodes = nodes;
+        if seat.view.nodes != nodes || seat.view.learners != learners {
+            (seat.view.nodes, seat.view.learners) = (nodes, learners);
             seat.all_due();
         }
     }
@@ -385,6 +427,21 @@ impl Seat {
         news
     }
 
+    /// Keeps the newest report of a node's gates. True when a plan could turn on it.
+    fn take_in_gates(&mut self, from: NodeId, group: &GroupName, report: GateReport) -> bool {
+        let key = (group.clone(), from);
+        let before = self.view.gates.get(&key);
+        if before.is_some_and(|b| b.at > report.at) {
+            return false;
+        }
+        let news = before.is_none_or(|b| gates_differ(b, &report));
+        self.view.gates.insert(key, report);
+        if news {
+            self.due.insert(group.clone());
+        }
+        news
+    }
+
     fn all_due(&mut self) {
         self.due.extend(self.known.keys().cloned());
     }
@@ -428,8 +485,13 @@ impl Seat {
         self.view.phase_since.retain(|g, _| known(g));
         self.view.granted.retain(|(g, _), _| known(g));
         self.view.witnesses.retain(|(g, _), _| known(g));
+        self.view.gates.retain(|(g, _), _| known(g));
         self.view.unattached.retain(|(g, _), _| known(g));
     }
+}
+
+fn gates_differ(before: &GateReport, after: &GateReport) -> bool {
+    (before.epoch, before.open) != (after.epoch, after.open)
 }
 
 fn witness_differs(before: &WitnessReport, after: &WitnessReport) -> bool {
@@ -461,8 +523,8 @@ fn role_differs(before: &MemberRole, after: &MemberRole) -> bool {
             MemberRole::Replica { host, port, link_up, read_only, .. },
             MemberRole::Replica { host: host2, port: port2, link_up: up2, read_only: read_only2, .. },
         ) => (host, port, link_up, read_only) != (host2, port2, up2, read_only2),
-        (MemberRole::Primary { .. }, MemberRole::Replica { .. })
-        | (MemberRole::Replica { .. }, MemberRole::Primary { .. }) => true,
+        (MemberRole::Endpoint, MemberRole::Endpoint) => false,
+        (MemberRole::Primary { .. } | MemberRole::Replica { .. } | MemberRole::Endpoint, _) => true,
     }
 }
 
@@ -478,7 +540,8 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
     use primacy_core::{
-        Command, FailoverMode, FencePolicy, GroupKind, GroupSpec, LossBudget, MemberSpec, WallTime,
+        Command, Durability, FailoverMode, FencePolicy, GroupKind, GroupSpec, LossBudget, MemberSpec, OnNoSite, Probe,
+        WallTime,
     };
 
     fn group() -> GroupName {
@@ -495,6 +558,7 @@ mod tests {
             site: SiteName::new("east").unwrap(),
             address: format!("h:{}", n + 1).parse().unwrap(),
             priority: 100,
+            probe: Probe::Native,
         });
         let spec = GroupSpec {
             name: group(),
@@ -503,6 +567,10 @@ mod tests {
             down_after_ms: 1_000,
             max_loss: LossBudget::Any,
             fence: FencePolicy::Witness,
+            tail_max_bytes: 64 << 20,
+            may_kill: false,
+            durability: Durability::Local,
+            on_no_site: OnNoSite::Refuse,
             members: members.collect(),
         };
         let mut state = State::default();
@@ -547,20 +615,20 @@ mod tests {
 
     #[test]
     fn only_news_makes_a_group_due() {
-        let board = Board::new(NodeId(1));
+        let board = Board::new(NodeId(1), SafetyTimes::default());
         let state = state(&["a", "b"]);
         let seen = |o| vec![(group(), member("a"), o)];
-        assert!(!board.report(NodeId(2), Moment(1), &state, seen(up(1, 10, true))), "it does not lead");
+        assert!(!board.report(NodeId(2), Moment(1), &state, seen(up(1, 10, true)), vec![]), "it does not lead");
         board.take_seat(Term(3), Moment(1), &state);
         board.follow(Moment(2), &state);
         assert_eq!(board.take_due().len(), 1, "a group that is new here is due");
-        board.report(NodeId(2), Moment(3), &state, seen(up(3, 10, true)));
+        board.report(NodeId(2), Moment(3), &state, seen(up(3, 10, true)), vec![]);
         assert_eq!(board.take_due().len(), 1, "the first observation is news");
-        board.report(NodeId(2), Moment(4), &state, seen(up(4, 20, true)));
+        board.report(NodeId(2), Moment(4), &state, seen(up(4, 20, true)), vec![]);
         assert_eq!(board.take_due().len(), 0, "an offset that moved is not");
-        board.report(NodeId(2), Moment(5), &state, seen(up(5, 20, false)));
+        board.report(NodeId(2), Moment(5), &state, seen(up(5, 20, false)), vec![]);
         assert_eq!(board.take_due().len(), 1, "a link that fell is");
-        board.report(NodeId(2), Moment(6), &state, seen(up(4, 20, true)));
+        board.report(NodeId(2), Moment(6), &state, seen(up(4, 20, true)), vec![]);
         assert_eq!(board.take_due().len(), 0, "an older one that comes late is dropped");
         let last = board.read(|v| v.seen[&(group(), member("a"))][&NodeId(2)].at).unwrap();
         assert_eq!(last, Moment(5));
@@ -569,7 +637,7 @@ mod tests {
 
     #[test]
     fn what_is_gone_is_forgotten() {
-        let board = Board::new(NodeId(1));
+        let board = Board::new(NodeId(1), SafetyTimes::default());
         let state = state(&["a", "b"]);
         board.see(Moment(1), &state, (&group(), &member("a"), &up(1, 1, true)));
         board.take_seat(Term(3), Moment(1), &state);
@@ -586,7 +654,7 @@ mod tests {
 
     #[test]
     fn a_phase_is_known_since_it_was_seen() {
-        let board = Board::new(NodeId(1));
+        let board = Board::new(NodeId(1), SafetyTimes::default());
         let mut state = state(&["a", "b"]);
         board.take_seat(Term(3), Moment(1), &state);
         board.follow(Moment(2), &state);
@@ -602,6 +670,7 @@ mod tests {
             proof: None,
             expected: None,
             end: None,
+            rescue: None,
             lost: primacy_core::Loss::Exact(0),
             detected_at: WallTime(1),
             at: WallTime(1),

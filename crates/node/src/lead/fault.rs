@@ -18,6 +18,7 @@ pub(crate) fn command_word(command: &Command) -> &'static str {
         Command::ConfirmRescue { .. } => "confirm_rescue",
         Command::ChangeFence { .. } => "change_fence",
         Command::AppointWitness { .. } => "appoint_witness",
+        Command::RecordOrphaned { .. } => "record_orphaned",
         Command::AppointHolder { .. } => "appoint_holder",
         Command::ConfirmPromotion { .. } => "confirm_promotion",
         Command::ConfirmOpen { .. } => "confirm_open",

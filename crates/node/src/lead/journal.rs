@@ -88,6 +88,9 @@ impl Journal {
             Event::HolderAppointed { group, epoch, node, degraded } => {
                 info!(%group, epoch = epoch.0, node = node.map(|n| n.0), degraded, "holder of the stream appointed");
             }
+            Event::OrphanedFound { group, epoch, member, bytes } => {
+                warn!(%group, epoch = epoch.0, %member, bytes, "the old primary is back with data that nobody else has");
+            }
             Event::TransitionEnded { group, epoch, outcome, lost, failure } => {
                 let span = self.span(group, *epoch);
                 let _in = span.enter();

@@ -165,7 +165,7 @@ impl<'a> Round<'a> {
             return;
         }
         self.nodes_at = at.after(NODES_EVERY);
-        self.lead.board.set_nodes(voters(&self.lead.consensus));
+        self.lead.board.set_nodes(voters(&self.lead.consensus), learners(&self.lead.consensus));
     }
 
     fn next_wake(&self) -> Option<Moment> {
@@ -352,6 +352,12 @@ impl<'a> Round<'a> {
 pub(crate) fn voters(consensus: &Consensus) -> BTreeMap<NodeId, SiteName> {
     let nodes = consensus.membership().nodes;
     nodes.into_iter().filter(|(_, m)| m.voter).map(|(id, m)| (id, m.site)).collect()
+}
+
+/// The nodes that do not vote.
+fn learners(consensus: &Consensus) -> BTreeSet<NodeId> {
+    let nodes = consensus.membership().nodes;
+    nodes.into_iter().filter(|(_, m)| !m.voter).map(|(id, _)| id).collect()
 }
 
 fn ms(duration: Duration) -> f64 {

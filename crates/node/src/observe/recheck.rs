@@ -100,7 +100,7 @@ impl Group {
                     self.claims.insert(member.clone(), Claim { host: host.clone(), port: *port, next: None });
                 }
             }
-            MemberRole::Replica { .. } | MemberRole::Primary { .. } => {
+            MemberRole::Replica { .. } | MemberRole::Primary { .. } | MemberRole::Endpoint => {
                 self.claims.remove(member);
             }
         }

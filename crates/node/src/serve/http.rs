@@ -155,6 +155,7 @@ async fn metrics(State(shared): Node) -> Response {
     let Some(handle) = telemetry::metrics() else {
         return refuse(StatusCode::NOT_FOUND, "this process records its metrics elsewhere");
     };
+    shared.guards.record();
     let states = shared.consensus.read(|state| {
         let mut states: BTreeMap<&'static str, u32> = BTreeMap::new();
         for group in state.groups.values() {

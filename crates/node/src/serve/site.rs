@@ -7,7 +7,7 @@ use crate::lead::LeaseAsk;
 use primacy_core::{Action, ActionKind, Epoch, GroupName, Loss, MemberName, Moment, NodeId};
 use primacy_runtime::{now, spawn};
 use primacy_wire::v1::site_server::Site;
-use primacy_wire::{Refusal, WireError, sighting, v1, witness};
+use primacy_wire::{Refusal, WireError, gate, sighting, v1, witness};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,9 +43,12 @@ impl SiteService {
         for report in batch.witnesses {
             witnesses.push(witness::from_wire(report, received)?);
         }
+        let gates = batch.gates.into_iter().map(|report| gate::from_wire(report, received));
+        let gates = gates.collect::<Result<Vec<_>, _>>()?;
         if !self.0.board.report(from, received, &self.0.consensus, seen, witnesses) {
             return Err(self.0.refuse_as_follower().into());
         }
+        self.0.board.report_gates(from, gates);
         Ok(())
     }
 }

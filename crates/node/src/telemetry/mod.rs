@@ -91,6 +91,20 @@ fn describe() {
         Unit::Seconds,
         "From proposing to having applied a command."
     );
+    describe_gauge!("primacy_witness_attached", "1 while the witness of this node holds the primary's door open.");
+    describe_gauge!("primacy_witness_tail_bytes", Unit::Bytes, "How much of the stream the witness keeps.");
+    describe_counter!("primacy_witness_copies_total", "Full copies that the witness was sent and threw away.");
+    describe_gauge!("primacy_lease_left_seconds", Unit::Seconds, "How long the witness's lease still holds.");
+    describe_gauge!("primacy_gate_connections", "Open connections through a gate.");
+    describe_gauge!("primacy_gate_held_bytes", Unit::Bytes, "Replies that wait to be covered.");
+    describe_counter!("primacy_gate_accepted_total", "Connections that a gate let through.");
+    describe_counter!("primacy_gate_refused_total", "Connections that a gate refused.");
+    describe_counter!("primacy_gate_unreachable_total", "Connections whose target could not be reached.");
+    describe_counter!("primacy_gate_cut_total", "Connections that a gate cut because its door closed.");
+    describe_counter!("primacy_gate_sent_bytes_total", Unit::Bytes, "Bytes towards the primary.");
+    describe_counter!("primacy_gate_received_bytes_total", Unit::Bytes, "Bytes towards clients.");
+    describe_counter!("primacy_gate_barriers_total", "How often a primary was asked for its offset.");
+    describe_counter!("primacy_gate_barriers_failed_total", "How often it did not say.");
     describe_counter!("primacy_requests_total", "Requests by method and result.");
 }
 

@@ -148,6 +148,15 @@ fn kind_of(command: &Command) -> Kind {
                 at_us: at.0,
             })
         }
+        Command::RecordOrphaned { group, epoch, member, bytes, at } => {
+            Kind::RecordOrphaned(command::RecordOrphaned {
+                group: group.as_str().to_owned(),
+                epoch: epoch.0,
+                member: member.as_str().to_owned(),
+                bytes: *bytes,
+                at_us: at.0,
+            })
+        }
         Command::ConfirmOpen { group, epoch, at } => Kind::ConfirmOpen(command::ConfirmOpen {
             group: group.as_str().to_owned(),
             epoch: epoch.0,
@@ -213,6 +222,7 @@ fn name_of(kind: &Kind) -> &'static str {
         Kind::ChangeFence(_) => "change_fence",
         Kind::AppointWitness(_) => "appoint_witness",
         Kind::AppointHolder(_) => "appoint_holder",
+        Kind::RecordOrphaned(_) => "record_orphaned",
         Kind::ConfirmOpen(_) => "confirm_open",
         Kind::Settle(_) => "settle",
         Kind::RollBack(_) => "roll_back",
@@ -280,6 +290,13 @@ fn of_kind(kind: Kind) -> Result<Command, WireError> {
             epoch: Epoch(c.epoch),
             node: c.node_id.map(NodeId),
             degraded: c.degraded,
+            at: WallTime(c.at_us),
+        },
+        Kind::RecordOrphaned(c) => Command::RecordOrphaned {
+            group: parsed(&c.group, "group")?,
+            epoch: Epoch(c.epoch),
+            member: parsed(&c.member, "member")?,
+            bytes: c.bytes,
             at: WallTime(c.at_us),
         },
         Kind::ConfirmOpen(c) => Command::ConfirmOpen {

@@ -4,7 +4,7 @@ use super::{chosen, each, parsed, required};
 use crate::{WireError, v1};
 use primacy_core::{Epoch, Event, EventBatch, GroupName, NodeId, Revision, Term, WallTime};
 use v1::event::{
-    ByOperator, FenceChanged, GroupBlocked, HolderAppointed, Kind, LeadershipAssumed, OfGroup, PhasePassed,
+    ByOperator, FenceChanged, GroupBlocked, HolderAppointed, Kind, LeadershipAssumed, OfGroup, OrphanedFound, PhasePassed,
     Place, PrimaryChanged, TransitionEnded, TransitionStarted, WitnessAppointed,
 };
 
@@ -71,6 +71,12 @@ impl From<&Event> for v1::Event {
                     degraded: *degraded,
                 })
             }
+            Event::OrphanedFound { group, epoch, member, bytes } => Kind::OrphanedFound(OrphanedFound {
+                group: group.as_str().to_owned(),
+                epoch: epoch.0,
+                member: member.as_str().to_owned(),
+                bytes: *bytes,
+            }),
             Event::TransitionEnded { group, epoch, outcome, lost, failure } => {
                 Kind::TransitionEnded(TransitionEnded {
                     group: group.as_str().to_owned(),
@@ -128,6 +134,12 @@ impl TryFrom<v1::Event> for Event {
                 epoch: Epoch(appointed.epoch),
                 node: appointed.node_id.map(NodeId),
                 degraded: appointed.degraded,
+            },
+            Kind::OrphanedFound(found) => Event::OrphanedFound {
+                group: parsed(&found.group, "orphaned_found.group")?,
+                epoch: Epoch(found.epoch),
+                member: parsed(&found.member, "orphaned_found.member")?,
+                bytes: found.bytes,
             },
             Kind::TransitionEnded(ended) => {
                 transition_ended(ended).map_err(|e| e.within("transition_ended"))?

@@ -5,7 +5,7 @@
 
 use primacy_core::apply::Leadership;
 use primacy_core::view::{
-    AttachedReplica, ConnectFailure, LinkEnd, MemberRole, MemberStatus, Observation, Reach, WitnessReport,
+    AttachedReplica, ConnectFailure, GateReport, LinkEnd, MemberRole, MemberStatus, Observation, Reach, WitnessReport,
 };
 use primacy_core::*;
 use proptest::collection::{btree_map, btree_set, vec};
@@ -152,11 +152,11 @@ prop_compose! {
             (phase(), wall(), vec(phase_record(), 0..3), wall(), wall()),
         (closed_at, opened_at, lost, outcome, failure) in
             (option::of(wall()), option::of(wall()), loss(), option::of(outcome()), option::of(text())),
-        (rescue, rescued_bytes) in (node(), number()),
+        (rescue, rescued_bytes, orphaned_bytes) in (node(), number(), option::of(number())),
     ) -> Transition {
         Transition {
             group, epoch, from, to, cause, planned, requested_by, reason, evidence, proof, expected, end, rescue,
-            rescued_bytes, phase, phase_since, phases, detected_at, started_at, closed_at, opened_at, lost, outcome,
+            rescued_bytes, orphaned_bytes, phase, phase_since, phases, detected_at, started_at, closed_at, opened_at, lost, outcome,
             failure,
         }
     }
@@ -297,6 +297,8 @@ pub(crate) fn event() -> impl Strategy<Value = Event> {
         (group_name(), epoch(), node(), any::<bool>()).prop_map(|(group, epoch, node, degraded)| {
             Event::HolderAppointed { group, epoch, node, degraded }
         }),
+        (group_name(), epoch(), member_name(), number())
+            .prop_map(|(group, epoch, member, bytes)| Event::OrphanedFound { group, epoch, member, bytes }),
         (group_name(), epoch(), outcome(), loss(), option::of(text())).prop_map(
             |(group, epoch, outcome, lost, failure)| Event::TransitionEnded {
                 group,
@@ -370,6 +372,9 @@ fn safety_command() -> impl Strategy<Value = Command> {
             .prop_map(|(group, epoch, fence, at)| Command::ChangeFence { group, epoch, fence, at }),
         (group_name(), epoch(), node(), wall())
             .prop_map(|(group, epoch, node, at)| Command::AppointWitness { group, epoch, node, at }),
+        (group_name(), epoch(), member_name(), number(), wall()).prop_map(
+            |(group, epoch, member, bytes, at)| Command::RecordOrphaned { group, epoch, member, bytes, at }
+        ),
         (group_name(), epoch(), node(), any::<bool>(), wall()).prop_map(
             |(group, epoch, node, degraded, at)| Command::AppointHolder { group, epoch, node, degraded, at }
         ),
@@ -454,6 +459,7 @@ fn member_role() -> impl Strategy<Value = MemberRole> {
     let attached = (text(), any::<u16>(), any::<bool>(), number())
         .prop_map(|(host, port, online, offset_bytes)| AttachedReplica { host, port, online, offset_bytes });
     prop_oneof![
+        Just(MemberRole::Endpoint),
         vec(attached, 0..3).prop_map(|replicas| MemberRole::Primary { replicas }),
         (text(), any::<u16>(), any::<bool>(), number(), any::<bool>()).prop_map(
             |(host, port, link_up, read_offset_bytes, read_only)| MemberRole::Replica {
@@ -517,5 +523,14 @@ prop_compose! {
         WitnessReport {
             at, epoch, attached, ended, closed, replid, start_bytes: a.min(b), end_bytes: a.max(b), heard_at, copies,
         }
+    }
+}
+
+prop_compose! {
+    /// A report made at or before `now`.
+    pub(crate) fn gate_report(now: Moment)(
+        at in (0..=now.0).prop_map(Moment), epoch in epoch(), open in any::<bool>(),
+    ) -> GateReport {
+        GateReport { at, epoch, open }
     }
 }

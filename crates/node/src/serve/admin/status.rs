@@ -227,7 +227,7 @@ impl Seen<'_> {
 fn link_up(status: &MemberStatus) -> Option<bool> {
     match &status.role {
         MemberRole::Replica { link_up, .. } => Some(*link_up),
-        MemberRole::Primary { .. } => None,
+        MemberRole::Primary { .. } | MemberRole::Endpoint => None,
     }
 }
 
