@@ -12,6 +12,8 @@ use anyhow::{Context, Result, anyhow};
 use futures::future::try_join_all;
 use serde::Deserialize;
 
+use node::Ports;
+
 pub use node::Node;
 
 use crate::cli::Cli;
@@ -38,6 +40,8 @@ pub struct ClusterOptions {
     pub timings: Vec<(String, String)>,
     /// As whom the nodes connect to Redis.
     pub redis: Option<Credentials>,
+    /// Groups with a gate at each node.
+    pub gates: Vec<String>,
     /// Variables for all nodes.
     pub env: Vec<(String, String)>,
     /// Variables for one node, by its id, on top of those for all.
@@ -56,6 +60,7 @@ impl ClusterOptions {
             profile: "lan".to_owned(),
             timings: Vec::new(),
             redis: None,
+            gates: Vec::new(),
             env: Vec::new(),
             node_env: Vec::new(),
             wan: None,
@@ -185,9 +190,12 @@ impl Cluster {
         let host = self.options.host(&peer.site)?;
         let of_node = self.options.node_env.iter().filter(|(id, _)| *id == peer.id).flat_map(|(_, env)| env);
         let env = self.options.env.iter().chain(of_node).cloned().collect();
-        let text = NodeText { peer: &peer, http: &http, founding: &self.founding, options: &self.options };
-        node_toml::write(&dir, &text)?;
-        self.nodes.push(Node::spawn(&self.options.binary, peer, http, dir, env, host)?);
+        let gate = |group: &String| Ok((group.clone(), self.options.free_address(&peer.site)?));
+        let gates: Vec<(String, String)> = self.options.gates.iter().map(gate).collect::<Result<_>>()?;
+        let (founding, options) = (&self.founding, &self.options);
+        node_toml::write(&dir, &NodeText { peer: &peer, http: &http, gates: &gates, founding, options })?;
+        let spec = Node::spec(&options.binary, peer.id, dir, env);
+        self.nodes.push(Node::spawn(peer, Ports { http, gates }, spec, host)?);
         Ok(())
     }
 

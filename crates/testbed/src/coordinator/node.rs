@@ -17,31 +17,35 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Node {
     peer: Peer,
-    http: String,
+    ports: Ports,
     spec: ProcessSpec,
     host: Option<Host>,
     process: Process,
 }
 
+/// Where a node listens besides for gRPC.
+#[derive(Debug)]
+pub(super) struct Ports {
+    pub(super) http: String,
+    /// (group, `host:port`) of each gate.
+    pub(super) gates: Vec<(String, String)>,
+}
+
 impl Node {
-    pub(super) fn spawn(
-        binary: &Path,
-        peer: Peer,
-        http: String,
-        dir: PathBuf,
-        env: Vec<(String, String)>,
-        host: Option<Host>,
-    ) -> Result<Self> {
-        let spec = ProcessSpec {
-            name: format!("node {}", peer.id),
+    pub(super) fn spec(binary: &Path, id: u64, dir: PathBuf, env: Vec<(String, String)>) -> ProcessSpec {
+        ProcessSpec {
+            name: format!("node {id}"),
             program: binary.to_owned(),
             args: ["serve", "-c", "node.toml"].map(Into::into).to_vec(),
             env,
             log: dir.join("node.log"),
             dir,
-        };
+        }
+    }
+
+    pub(super) fn spawn(peer: Peer, ports: Ports, spec: ProcessSpec, host: Option<Host>) -> Result<Self> {
         let process = Process::start_at(host.as_ref(), &spec)?;
-        Ok(Self { peer, http, spec, host, process })
+        Ok(Self { peer, ports, spec, host, process })
     }
 
     /// Its id.
@@ -61,7 +65,12 @@ impl Node {
 
     /// `host:port` of HTTP.
     pub fn http(&self) -> &str {
-        &self.http
+        &self.ports.http
+    }
+
+    /// `host:port` of its gate of a group.
+    pub fn gate(&self, group: &str) -> Option<&str> {
+        self.ports.gates.iter().find(|(of, _)| of == group).map(|(_, listen)| listen.as_str())
     }
 
     /// Its directory: node.toml, node.log, data.
@@ -128,7 +137,7 @@ impl Node {
 
     /// Whether `/readyz` answers 200 now; the error says what it answers instead.
     pub async fn ready(&self) -> Result<()> {
-        let response = http::get(&self.http, "/readyz", ANSWER_DEADLINE).await?;
+        let response = http::get(&self.ports.http, "/readyz", ANSWER_DEADLINE).await?;
         if response.status == 200 {
             Ok(())
         } else {

@@ -24,6 +24,8 @@ pub(super) struct Peer {
 pub(super) struct NodeText<'a> {
     pub(super) peer: &'a Peer,
     pub(super) http: &'a str,
+    /// (group, `host:port`) of each gate.
+    pub(super) gates: &'a [(String, String)],
     pub(super) founding: &'a [Peer],
     pub(super) options: &'a ClusterOptions,
 }
@@ -69,6 +71,9 @@ impl NodeText<'_> {
                 "\n[redis.default]\nusername = {username:?}\npassword_file = {PASSWORD_FILE:?}\n"
             );
         }
+        for (group, listen) in self.gates {
+            let _ = write!(text, "\n[[gate]]\ngroup = {group:?}\nlisten = {listen:?}\n");
+        }
         text
     }
 }
@@ -88,8 +93,14 @@ mod tests {
         let mut options = ClusterOptions::new("primacy");
         options.timings = vec![("heartbeat".into(), "50ms".into())];
         options.redis = Some(Credentials { username: "primacy".into(), password: "secret".into() });
-        let text =
-            NodeText { peer: &founding[1], http: "127.0.0.1:3", founding: &founding, options: &options };
+        let gates = [("features".into(), "127.0.0.1:4".into())];
+        let text = NodeText {
+            peer: &founding[1],
+            http: "127.0.0.1:3",
+            gates: &gates,
+            founding: &founding,
+            options: &options,
+        };
         let expected = r#"[node]
 id = 2
 site = "west"
@@ -116,6 +127,10 @@ address = "127.0.0.1:2"
 [redis.default]
 username = "primacy"
 password_file = "redis.password"
+
+[[gate]]
+group = "features"
+listen = "127.0.0.1:4"
 "#;
         assert_eq!(text.render(), expected);
     }
