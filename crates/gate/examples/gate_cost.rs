@@ -110,7 +110,9 @@ async fn closing(connections: usize) -> Result<()> {
         }
     });
     let (first, last) = closed.await?;
-    println!("{connections} connections closed by the gate after {first:.1} ms (first) to {last:.1} ms (last)");
+    println!(
+        "{connections} connections closed by the gate after {first:.1} ms (first) to {last:.1} ms (last)"
+    );
     Ok(())
 }
 

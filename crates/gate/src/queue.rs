@@ -14,7 +14,8 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::io::AsyncRead;
+use tokio::net::tcp::OwnedWriteHalf;
 
 /// What the gate's task sees of a connection.
 pub(crate) struct Queue {
@@ -108,7 +109,11 @@ impl Replies {
     }
 
     /// Reads what there is into the queue, while there is room; ready when the target's end has been passed on.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, from: &mut OwnedReadHalf) -> Poll<io::Result<()>> {
+    pub(crate) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut (impl AsyncRead + Unpin),
+    ) -> Poll<io::Result<()>> {
         loop {
             let room = ready!(self.poll_room(cx))?;
             if room == 0 {
@@ -182,5 +187,9 @@ impl Drop for Replies {
     fn drop(&mut self) {
         let left = std::mem::take(&mut *self.queue.content());
         self.hold.forget(left.bytes.len());
+        if let Some(to) = left.to {
+            // The other half closes the socket, and thousands may be closed at once: not each twice.
+            to.forget();
+        }
     }
 }

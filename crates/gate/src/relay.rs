@@ -17,7 +17,7 @@ use std::sync::atomic::AtomicU64;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::tcp::OwnedReadHalf;
 
 /// The most that is read at once, and so the most that is kept of each direction.
 const READ_BYTES_MAX: usize = 64 * 1024;
@@ -31,37 +31,50 @@ thread_local! {
 /// # Errors
 /// The first of either side.
 pub(crate) async fn run(client: TcpStream, target: TcpStream, opening: Arc<Opening>) -> io::Result<()> {
-    let (mut from_client, to_client) = client.into_split();
-    let (mut from_target, to_target) = target.into_split();
-    let mut target = Target { to: to_target, opening: opening.clone() };
+    let mut target = Target { stream: target, opening: opening.clone() };
+    let mut client = Client::new(client, &opening);
     let mut requests = Pump::default();
-    let mut replies = match opening.hold() {
-        None => Back::Plain(Pump::default(), to_client),
-        Some(hold) => Back::Held(Replies::new(to_client, hold.clone(), opening.clone())),
-    };
     let counters = opening.counters();
+    let (sent, received) = (&counters.sent_bytes, &counters.received_bytes);
     poll_fn(|cx| {
-        let sent = &counters.sent_bytes;
-        let forth = requests.poll(cx, &mut from_client, &mut target.to, &opening, sent)?;
-        let received = &counters.received_bytes;
-        let back = match &mut replies {
-            Back::Plain(pump, to) => pump.poll(cx, &mut from_target, to, &opening, received)?,
-            Back::Held(replies) => replies.poll(cx, &mut from_target)?,
+        let (mut from_target, mut to_target) = target.stream.split();
+        let (forth, back) = match &mut client {
+            Client::Plain { stream, replies } => {
+                let (mut from, mut to) = stream.split();
+                (
+                    requests.poll(cx, &mut from, &mut to_target, &opening, sent)?,
+                    replies.poll(cx, &mut from_target, &mut to, &opening, received)?,
+                )
+            }
+            Client::Held { from, replies } => (
+                requests.poll(cx, from, &mut to_target, &opening, sent)?,
+                replies.poll(cx, &mut from_target)?,
+            ),
         };
         if forth.is_ready() && back.is_ready() { Poll::Ready(Ok(())) } else { Poll::Pending }
     })
     .await
 }
 
-/// The way back to the client.
-enum Back {
-    Plain(Pump, OwnedWriteHalf),
-    Held(Replies),
+/// The client's socket, the way back of which a hold shares.
+enum Client {
+    Plain { stream: TcpStream, replies: Pump },
+    Held { from: OwnedReadHalf, replies: Replies },
 }
 
-/// The way to the target, which must not receive after the end what our kernel still holds for it.
+impl Client {
+    fn new(stream: TcpStream, opening: &Arc<Opening>) -> Client {
+        let Some(hold) = opening.hold() else {
+            return Client::Plain { stream, replies: Pump::default() };
+        };
+        let (from, to) = stream.into_split();
+        Client::Held { from, replies: Replies::new(to, hold.clone(), opening.clone()) }
+    }
+}
+
+/// The target's socket, which must not receive after the end what our kernel still holds for it.
 struct Target {
-    to: OwnedWriteHalf,
+    stream: TcpStream,
     opening: Arc<Opening>,
 }
 
@@ -70,7 +83,7 @@ impl Drop for Target {
         if !self.opening.is_open() {
             // The close that follows resets the connection and discards what was not sent. It fails only on a socket
             // that is gone already.
-            let _ = self.to.as_ref().set_zero_linger();
+            let _ = self.stream.set_zero_linger();
         }
     }
 }
@@ -78,7 +91,7 @@ impl Drop for Target {
 /// Reads into the buffer of this thread, at most `bytes_max`, and hands what came to `take`; nothing at the end.
 pub(crate) fn poll_read<T>(
     cx: &mut Context<'_>,
-    from: &mut OwnedReadHalf,
+    from: &mut (impl AsyncRead + Unpin),
     bytes_max: usize,
     take: impl FnOnce(&mut Context<'_>, &[u8]) -> T,
 ) -> Poll<io::Result<T>> {
@@ -103,8 +116,8 @@ impl Pump {
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        from: &mut OwnedReadHalf,
-        to: &mut OwnedWriteHalf,
+        from: &mut (impl AsyncRead + Unpin),
+        to: &mut (impl AsyncWrite + Unpin),
         opening: &Opening,
         counter: &AtomicU64,
     ) -> Poll<io::Result<()>> {
@@ -126,7 +139,7 @@ impl Pump {
     fn poll_rest(
         &mut self,
         cx: &mut Context<'_>,
-        to: &mut OwnedWriteHalf,
+        to: &mut (impl AsyncWrite + Unpin),
         opening: &Opening,
         counter: &AtomicU64,
     ) -> Poll<io::Result<()>> {
@@ -149,7 +162,7 @@ impl Pump {
 fn write_now(
     cx: &mut Context<'_>,
     bytes: &[u8],
-    to: &mut OwnedWriteHalf,
+    to: &mut (impl AsyncWrite + Unpin),
     opening: &Opening,
     counter: &AtomicU64,
 ) -> io::Result<Bytes> {
