@@ -1,6 +1,8 @@
 //! What the leader sees: soft state, gathered from all nodes, never in the log.
 
-use crate::{ActionKey, Address, Epoch, Group, GroupKind, GroupName, MemberName, Moment, NodeId, SiteName, Term};
+use crate::{
+    ActionKey, Address, Epoch, Group, GroupKind, GroupName, MemberName, Moment, NodeId, SiteName, Term,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 

@@ -90,9 +90,11 @@ impl Node {
         };
         let tails = listen("node.witness", witness_address(&config)).await?;
         let announce = announce(&config, &tails);
-        let gates = Gates::open(&config.gates)
-            .await
-            .map_err(|(address, error)| StartError::Listen { key: "gate.listen", address, error })?;
+        let gates = Gates::open(&config.gates).await.map_err(|(address, error)| StartError::Listen {
+            key: "gate.listen",
+            address,
+            error,
+        })?;
         let consensus = Consensus::start(consensus_config(&config)).await?;
         let me = config.node.id;
         let times = SafetyTimes::of(config.cluster.timings.lease_ttl);
@@ -136,7 +138,9 @@ impl Node {
         let tasks = vec![
             spawn(observer.run()),
             spawn(report_to_leader(consensus.clone(), me, board.clone(), news, peers)),
-            spawn(Lead { me, consensus: consensus.clone(), hand, board, nudges, guards: guards.clone() }.run()),
+            spawn(
+                Lead { me, consensus: consensus.clone(), hand, board, nudges, guards: guards.clone() }.run(),
+            ),
             spawn(serve_tails(guards.tails.clone(), tails)),
             spawn(guards.run()),
             spawn(serve::follow_health(shared.clone(), health)),

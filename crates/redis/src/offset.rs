@@ -35,7 +35,8 @@ impl StreamOffset {
         let mut question = redis::pipe();
         question.cmd("ROLE");
         let deadline = primacy_runtime::now().after(self.within);
-        let replies = session.ask_until(&question, deadline).await.map_err(|e| io::Error::other(e.to_string()))?;
+        let replies =
+            session.ask_until(&question, deadline).await.map_err(|e| io::Error::other(e.to_string()))?;
         replies.first().and_then(reply::primary_offset).ok_or_else(|| io::Error::other("it is no primary"))
     }
 }

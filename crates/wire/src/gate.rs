@@ -20,7 +20,7 @@ pub fn to_wire(group: &GroupName, report: &GateReport, now: Moment) -> v1::GateR
 ///
 /// # Errors
 /// Names the field that is impossible.
-pub fn from_wire(report: v1::GateReport, received: Moment) -> Result<(GroupName, GateReport), WireError> {
+pub fn from_wire(report: &v1::GateReport, received: Moment) -> Result<(GroupName, GateReport), WireError> {
     let group = parsed(&report.group, "group")?;
     let at = received.before(Duration::from_micros(report.age_us));
     Ok((group, GateReport { at, epoch: Epoch(report.epoch), open: report.open }))

@@ -59,7 +59,7 @@ proptest! {
     #[test]
     fn a_gate_report_arrives_as_made(group in strategy::group_name(), report in strategy::gate_report(NOW)) {
         let sent = gate::to_wire(&group, &report, NOW);
-        prop_assert_eq!(gate::from_wire(sent, NOW).unwrap(), (group, report));
+        prop_assert_eq!(gate::from_wire(&sent, NOW).unwrap(), (group, report));
     }
 
     #[test]

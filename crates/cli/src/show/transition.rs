@@ -201,10 +201,16 @@ pub(crate) fn history_text(transitions: &[TransitionReport], now_us: u64, screen
 /// What proves that the old primary accepted no more writes, a line a finding.
 fn proof_lines(proof: &Proof) -> Vec<String> {
     match proof {
+        Proof::Acknowledged { code } if code == "GATES_CLOSED" => {
+            vec![format!("every gate that led to it said that it is shut ({code})")]
+        }
         Proof::Acknowledged { code } => vec![format!("it refused a write ({code})")],
         Proof::Detached { evidence } => evidence.iter().map(ToString::to_string).collect(),
         Proof::Expired { evidence, min_replicas, undetached } => {
-            let short = format!("{undetached} may still be attached where {min_replicas} keep it open");
+            let short = match min_replicas {
+                0 => "no gate leads to it without a lease".to_owned(),
+                _ => format!("{undetached} may still be attached where {min_replicas} keep it open"),
+            };
             evidence.iter().map(ToString::to_string).chain([short]).collect()
         }
         Proof::Vacant | Proof::Waived => vec![],

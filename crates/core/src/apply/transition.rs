@@ -5,8 +5,9 @@
 
 use super::{Rejected, State};
 use crate::{
-    Epoch, Event, FenceQuorum, Group, GroupKind, GroupName, Lineage, Loss, MemberName, NodeId, Phase, PhaseRecord, Position,
-    Primary, Proof, Revision, StartTransition, Transition, TransitionOutcome, WallTime,
+    Epoch, Event, FenceQuorum, Group, GroupKind, GroupName, Lineage, Loss, MemberName, NodeId, Phase,
+    PhaseRecord, Position, Primary, Proof, Revision, StartTransition, Transition, TransitionOutcome,
+    WallTime,
 };
 
 /// What ended the fence phase.

@@ -5,8 +5,8 @@ use crate::detect::{self, CURRENT_WITHIN, Candidate, Health, Verdict};
 use crate::plan::{Asked, start};
 use crate::view::View;
 use crate::{
-    FencePolicy, Group, GroupKind, Loss, MemberName, MemberSpec, Moment, Primary, Proof, StartTransition, State,
-    WallTime,
+    FencePolicy, Group, GroupKind, Loss, MemberName, MemberSpec, Moment, Primary, Proof, StartTransition,
+    State, WallTime,
 };
 
 /// The checks of a failover by hand.

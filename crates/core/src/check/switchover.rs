@@ -4,7 +4,9 @@ use super::{Checked, Checklist, Refusal, Request, context, group_and_primary, no
 use crate::detect::{self, CURRENT_WITHIN, Candidate, Health};
 use crate::plan::{Asked, start};
 use crate::view::{MemberRole, View};
-use crate::{Cause, Group, GroupKind, Loss, MemberName, MemberSpec, Moment, Primary, SiteName, State, WallTime};
+use crate::{
+    Cause, Group, GroupKind, Loss, MemberName, MemberSpec, Moment, Primary, SiteName, State, WallTime,
+};
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 

@@ -6,7 +6,7 @@
 
 use super::{Candidate, Health, verdict};
 use crate::view::View;
-use crate::{Evidence, Finding, Group, MemberSpec, Moment, NodeId, Proof, Transition, lease};
+use crate::{Evidence, Finding, Group, MemberName, MemberSpec, Moment, NodeId, Proof, Transition, lease};
 use std::time::Duration;
 
 /// The code that stands for a refused write where gates are the fence.
@@ -40,25 +40,33 @@ pub fn candidate<'a>(
     }
 }
 
-/// The proof that nothing leads to the old primary any more, once it is one; else the nodes that are waited for.
+/// The proof that nothing leads to the old primary any more, once it is one.
 ///
 /// # Errors
 /// The nodes whose leases may not be over and that have not said yet that their gates are shut.
 pub fn gates_shut(group: &Group, t: &Transition, view: &View, now: Moment) -> Result<Proof, Vec<NodeId>> {
-    let over_at = lease::over_at(group, view);
-    if now >= over_at {
-        let evidence = t.from.iter().map(|from| Evidence {
-            observer: None,
-            member: from.clone(),
-            finding: Finding::LeaseOver { ms: now.since(over_at).as_millis() as u64 },
-        });
-        return Ok(Proof::Expired { evidence: evidence.collect(), min_replicas: 0, undetached: 0 });
-    }
     // Grants end with the intent, so what a node that knows of it says cannot be undone by a restart.
-    let shut = |node: NodeId| {
-        let report = view.gates.get(&(group.spec.name.clone(), node));
+    let shut = |node: &NodeId| {
+        let report = view.gates.get(&(group.spec.name.clone(), *node));
         report.is_some_and(|r| r.epoch >= t.epoch && !r.open)
     };
-    let open: Vec<NodeId> = lease::holders(group, view, now).into_iter().filter(|node| !shut(*node)).collect();
-    if open.is_empty() { Ok(Proof::Acknowledged { code: GATES_CLOSED.to_owned() }) } else { Err(open) }
+    let open: Vec<NodeId> = lease::holders(group, view, now).into_iter().filter(|node| !shut(node)).collect();
+    if !open.is_empty() {
+        return Err(open);
+    }
+    let begun = view.phase_since.get(&group.spec.name).copied().unwrap_or(view.leading_since);
+    let acknowledged = lease::holders(group, view, begun).iter().all(shut);
+    let proof = || Proof::Acknowledged { code: GATES_CLOSED.to_owned() };
+    Ok(if acknowledged { proof() } else { waited_out(group, t, view, now) })
+}
+
+/// A node that held a lease when the fence began has said nothing, and its lease is over.
+fn waited_out(group: &Group, t: &Transition, view: &View, now: Moment) -> Proof {
+    let ms = now.since(lease::over_at(group, view)).as_millis() as u64;
+    let over = |member: &MemberName| Evidence {
+        observer: None,
+        member: member.clone(),
+        finding: Finding::LeaseOver { ms },
+    };
+    Proof::Expired { evidence: t.from.iter().map(over).collect(), min_replicas: 0, undetached: 0 }
 }

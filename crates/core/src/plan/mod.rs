@@ -19,7 +19,8 @@ pub(crate) use fail_over::{Asked, start};
 
 use crate::view::View;
 use crate::{
-    Action, ActionKey, ActionKind, Command, Group, GroupKind, GroupName, MemberSpec, Moment, Phase, State, WallTime,
+    Action, ActionKey, ActionKind, Command, Group, GroupKind, GroupName, MemberSpec, Moment, Phase, State,
+    WallTime,
 };
 use std::time::Duration;
 

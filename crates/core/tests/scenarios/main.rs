@@ -2,6 +2,7 @@
 //! the rules make of it below. `PRIMACY_REWRITE=1` writes what comes out into the files; review it as a diff.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, unreachable_pub)]
 
+mod gates;
 mod script;
 mod server;
 mod world;

@@ -16,7 +16,12 @@ pub fn execute(world: &mut World, line: &str) -> Vec<String> {
     let (verb, args) = words.split_first().expect("an empty line");
     match *verb {
         "nodes" => nodes(world, args),
-        "group" => configure(world, args),
+        "group" => configure(world, GroupKind::Redis, args),
+        "endpoint" => configure(world, GroupKind::Endpoint, args),
+        "gates" => match args {
+            [] => world.tell_gates(),
+            nodes => world.open_gates(nodes.iter().map(|n| NodeId(number(n.trim_start_matches('n'))))),
+        },
         "lead" => world.lead(number(args[0]), number(args[1])),
         "wait" => world.wait(humantime(args[0])),
         "kill" => server(world, args[0], |s| (s.alive, s.frozen, s.link_up) = (false, false, false)),
@@ -64,18 +69,19 @@ fn nodes(world: &mut World, args: &[&str]) {
     }
 }
 
-/// `group MEMBER@SITE[:PRIORITY]... [key=value...]`
-fn configure(world: &mut World, args: &[&str]) {
+/// `group MEMBER@SITE[:PRIORITY]... [key=value...]`, and the same for endpoints
+fn configure(world: &mut World, kind: GroupKind, args: &[&str]) {
+    let endpoint = kind == GroupKind::Endpoint;
     let mut spec = GroupSpec {
         name: group(),
-        kind: GroupKind::Redis,
+        kind,
         failover: FailoverMode::Automatic,
         down_after_ms: 1_000,
         max_loss: LossBudget::Bytes(1 << 20),
         fence: FencePolicy::Witness,
         tail_max_bytes: 64 << 20,
         may_kill: false,
-        durability: Durability::Local,
+        durability: if endpoint { Durability::Async } else { Durability::Local },
         on_no_site: OnNoSite::Refuse,
         members: vec![],
     };
@@ -90,14 +96,15 @@ fn configure(world: &mut World, args: &[&str]) {
                 let (name, rest) = arg.split_once('@').unwrap();
                 let (site, priority) = rest.split_once(':').unwrap_or((rest, "100"));
                 let address: primacy_core::Address = format!("10.0.0.{}:6379", i + 1).parse().unwrap();
-                world.servers.entry(name.to_owned()).or_insert_with(|| Server::fenced(name, address.clone()));
+                let server = world.servers.entry(name.to_owned());
+                server.or_insert_with(|| Server::fenced(name, address.clone())).endpoint = endpoint;
                 world.sites.insert(name.to_owned(), SiteName::new(site).unwrap());
                 spec.members.push(MemberSpec {
                     name: MemberName::new(name).unwrap(),
                     site: SiteName::new(site).unwrap(),
                     address,
                     priority: priority.parse().unwrap(),
-                    probe: Probe::Native,
+                    probe: if endpoint { Probe::Tcp } else { Probe::Native },
                 });
             }
         }
@@ -206,6 +213,11 @@ fn status(world: &mut World) {
     for m in &g.spec.members {
         let verdict = detect::verdict(g, &m.name, view, world.now);
         let s = &world.servers[m.name.as_str()];
+        if s.endpoint {
+            lines.push(format!("    {}: {}", m.name, verdict.health.word()));
+            lines.extend(verdict.evidence.iter().map(|e| format!("        {e}")));
+            continue;
+        }
         let role = match &s.source {
             None => "primary".to_owned(),
             Some((host, _)) => format!("replica of {host}"),

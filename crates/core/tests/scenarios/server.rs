@@ -7,6 +7,8 @@ use std::collections::BTreeSet;
 #[derive(Clone, Debug)]
 pub struct Server {
     pub address: Address,
+    /// A stateless service and no Redis.
+    pub endpoint: bool,
     pub run: u32,
     pub pid: u32,
     pub alive: bool,
@@ -33,6 +35,7 @@ impl Server {
     pub fn fenced(name: &str, address: Address) -> Self {
         Server {
             address,
+            endpoint: false,
             run: 1,
             pid: 1000,
             alive: true,
@@ -70,6 +73,9 @@ impl Server {
     }
 
     pub fn status(&self, name: &str, attached: &[(Address, u64)]) -> MemberStatus {
+        if self.endpoint {
+            return MemberStatus::endpoint(100);
+        }
         let role = match &self.source {
             None => MemberRole::Primary {
                 replicas: attached

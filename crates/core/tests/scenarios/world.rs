@@ -1,11 +1,12 @@
 //! Servers, nodes and a log that commits at once: enough of a world to read the rules by.
 
+use crate::gates::Gate;
 use crate::server::Server;
 use primacy_core::plan::{StepKind, conclude, plan};
 use primacy_core::view::{ConnectFailure, Failure, LinkEnd, Observation, Reach, View, WitnessReport};
 use primacy_core::{
-    Action, ActionKind, Address, Command, Epoch, Event, GroupName, Lineage, MemberName, Moment, NodeId,
-    Outcome, Position, Rejected, SiteName, State, Term, WallTime, lease,
+    Action, ActionKind, Address, Command, Epoch, Event, GroupKind, GroupName, Lineage, MemberName, Moment,
+    NodeId, Outcome, Position, Rejected, SiteName, State, Term, WallTime, lease,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -33,6 +34,8 @@ pub struct World {
     pub isolated: Option<SiteName>,
     /// The witness connection, as its node holds it.
     pub witness: Option<Witness>,
+    /// What the nodes know of an endpoint group, and their gates.
+    pub gates: BTreeMap<NodeId, Gate>,
     histories: u32,
 }
 
@@ -72,6 +75,7 @@ impl World {
             said: vec![],
             isolated: None,
             witness: None,
+            gates: BTreeMap::new(),
             histories: 0,
         }
     }
@@ -151,6 +155,9 @@ impl World {
     /// The appointed node renews its lease, attaches, and lets go when the lease is over.
     pub fn guard(&mut self) {
         let Some(g) = self.state.groups.get(&group()) else { return };
+        if g.spec.kind == GroupKind::Endpoint {
+            return self.keep_gates();
+        }
         let Some(primary) = g.primary.clone() else { return };
         let leader_site = self.site_of_node(self.view.me).cloned();
         if let Some(node) = primary.witness.filter(|n| !self.down_nodes.contains(n)) {
@@ -430,6 +437,12 @@ impl World {
             Some(Reach::Down { since, .. }) => *since,
             _ => self.now,
         };
+        if server.endpoint {
+            let refused = !cut && !server.frozen;
+            let ended = (!refused).then_some(LinkEnd::Unanswered);
+            let connect = refused.then_some(ConnectFailure::Refused);
+            return Reach::Down { since, ended, connect, exited_pid: None, detail: "down".to_owned() };
+        }
         let (ended, connect) = match (cut || (server.alive && server.frozen), server.resets) {
             (true, _) => (Some(LinkEnd::Unanswered), None),
             (false, true) => (Some(LinkEnd::Reset), Some(ConnectFailure::Refused)),
@@ -469,7 +482,9 @@ fn event(event: &Event) -> String {
         Event::WitnessAppointed { node, .. } => {
             node.map_or("no witness".to_owned(), |n| format!("n{n} is the witness"))
         }
-        Event::OrphanedFound { member, bytes, .. } => format!("{member} is back with {bytes} bytes of its own"),
+        Event::OrphanedFound { member, bytes, .. } => {
+            format!("{member} is back with {bytes} bytes of its own")
+        }
         Event::HolderAppointed { node, .. } => {
             node.map_or("no holder".to_owned(), |n| format!("n{n} is the holder"))
         }

@@ -7,8 +7,8 @@
 use super::{Guards, Intent, intent, tails};
 use crate::config::GateConfig;
 use futures::future::BoxFuture;
-use primacy_core::{Durability, Epoch, Group, GroupKind, GroupName, Moment, NodeId, Phase};
 use metrics::{counter, gauge};
+use primacy_core::{Durability, Epoch, Group, GroupKind, GroupName, Moment, NodeId, Phase};
 use primacy_gate::{Cover, Door, Gate, GateOptions};
 use primacy_redis::{StreamOffset, Tail};
 use primacy_runtime::{Task, sleep, spawn, watch};
@@ -100,13 +100,7 @@ impl Gates {
     }
 
     /// Leads the gates of a group where they should lead now. Says whether that is anywhere.
-    pub(super) fn follow(
-        &self,
-        guards: &Arc<Guards>,
-        name: &GroupName,
-        group: &Group,
-        at: Moment,
-    ) -> bool {
+    pub(super) fn follow(&self, guards: &Arc<Guards>, name: &GroupName, group: &Group, at: Moment) -> bool {
         let Some(entrances) = self.doors.get(name) else { return false };
         let door = self.door(guards, name, group, at);
         for entrance in entrances {
@@ -121,13 +115,7 @@ impl Gates {
         door.is_some()
     }
 
-    fn door(
-        &self,
-        guards: &Arc<Guards>,
-        name: &GroupName,
-        group: &Group,
-        at: Moment,
-    ) -> Option<Door> {
+    fn door(&self, guards: &Arc<Guards>, name: &GroupName, group: &Group, at: Moment) -> Option<Door> {
         let primary = group.primary.as_ref()?;
         let target = group.spec.member(&primary.member)?;
         let opening = group.transition.as_ref().is_some_and(|t| t.phase == Phase::Redirect);
@@ -145,12 +133,7 @@ impl Gates {
     }
 
     /// What replies wait for under the present epoch.
-    fn cover(
-        &self,
-        guards: &Arc<Guards>,
-        name: &GroupName,
-        group: &Group,
-    ) -> Option<Arc<dyn Cover>> {
+    fn cover(&self, guards: &Arc<Guards>, name: &GroupName, group: &Group) -> Option<Arc<dyn Cover>> {
         let primary = group.primary.as_ref()?;
         let member = group.spec.member(&primary.member)?;
         let mut followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
@@ -252,11 +235,7 @@ impl Source {
     }
 
     /// Follows the tail of another node: what has arrived here from it is held there.
-    async fn other(
-        &self,
-        mut client: SiteClient<tonic::transport::Channel>,
-        covered: &watch::Sender<u64>,
-    ) {
+    async fn other(&self, mut client: SiteClient<tonic::transport::Channel>, covered: &watch::Sender<u64>) {
         let request = v1::FetchTailRequest {
             group: self.group.as_str().to_owned(),
             of_epoch: self.epoch.0,

@@ -24,7 +24,8 @@ impl Guards {
             let meant = known.transition.as_ref().is_none_or(|t| t.epoch <= epoch);
             let primary = known.primary.as_ref().is_some_and(|p| p.member == *member && p.epoch < epoch);
             let spec = known.spec.member(member).filter(|_| meant && primary);
-            spec.map(|m| m.address.clone()).ok_or_else(|| format!("{member} is not what epoch {epoch} replaces"))
+            spec.map(|m| m.address.clone())
+                .ok_or_else(|| format!("{member} is not what epoch {epoch} replaces"))
         })?;
         let answer = self.board.own_answer(group, member);
         let (at, status) = answer.ok_or_else(|| format!("{member} never answered this node"))?;

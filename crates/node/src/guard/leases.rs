@@ -137,9 +137,10 @@ fn ask(guards: &Guards, asks: Vec<LeaseAsk>, asked_at: Moment) -> BoxFuture<'sta
     let within = guards.config.cluster.timings.lease_renew;
     let leadership = guards.consensus.leadership().borrow().clone();
     if leadership.leading {
-        let grants = guards.consensus.has_authority().then(|| {
-            guards.board.grant(guards.me, &asks, now(), &guards.consensus)
-        });
+        let grants = guards
+            .consensus
+            .has_authority()
+            .then(|| guards.board.grant(guards.me, &asks, now(), &guards.consensus));
         return Box::pin(std::future::ready(Answer { asked_at, grants: grants.flatten() }));
     }
     let channel = leadership.leader.and_then(|leader| guards.peers.channel(&leader.address));

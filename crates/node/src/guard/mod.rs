@@ -230,7 +230,9 @@ impl Guards {
                     file = %path.display(),
                     "what the old primary had sent and the new one does not have is kept in a file"
                 ),
-                Ok(Err(error)) => error!(group = %name, %error, "what only the old primary's witness has could not be saved"),
+                Ok(Err(error)) => {
+                    error!(group = %name, %error, "what only the old primary's witness has could not be saved")
+                }
                 Err(_) => {}
             }
         };
@@ -246,7 +248,10 @@ impl Guards {
             gauge!("primacy_witness_attached", &labels).set(f64::from(u8::from(status.attached)));
             gauge!("primacy_witness_tail_bytes", &labels).set((status.end_bytes - status.start_bytes) as f64);
             counter!("primacy_witness_copies_total", &labels).absolute(status.copies);
-            let left = self.leases.witness(group, Some(post.epoch), at).map_or(0.0, |until| until.since(at).as_secs_f64());
+            let left = self
+                .leases
+                .witness(group, Some(post.epoch), at)
+                .map_or(0.0, |until| until.since(at).as_secs_f64());
             gauge!("primacy_lease_left_seconds", &labels).set(left);
         }
     }

@@ -21,7 +21,12 @@ pub(super) struct Orphan {
 
 impl Orphan {
     /// None where the tail is of another history, or ends before the new one begins.
-    pub(super) fn of(name: &GroupName, group: &Group, tail: Option<Tail>, old: &MemberName) -> Option<Orphan> {
+    pub(super) fn of(
+        name: &GroupName,
+        group: &Group,
+        tail: Option<Tail>,
+        old: &MemberName,
+    ) -> Option<Orphan> {
         let primary = group.primary.as_ref().filter(|p| p.member != *old)?;
         let start = &primary.lineage.start;
         let tail = tail.filter(|tail| primary.lineage.previous.as_ref() == Some(&tail.replid()))?;

@@ -19,12 +19,7 @@ pub(super) struct Post {
 }
 
 impl Post {
-    pub(super) fn open(
-        links: &Links,
-        options: WitnessOptions,
-        epoch: Epoch,
-        guards: Weak<Guards>,
-    ) -> Post {
+    pub(super) fn open(links: &Links, options: WitnessOptions, epoch: Epoch, guards: Weak<Guards>) -> Post {
         let (group, member) = (options.group.clone(), options.member.clone());
         let witness = Arc::new(Witness::attach(links, options));
         let teller = spawn(tell(guards, group, epoch, witness.clone()));

@@ -106,7 +106,8 @@ impl Guards {
         };
         let unknown = || TailError::Unknown { group: action.group.clone(), epoch: of };
         self.tails.offer(&action.group, tail.ok_or_else(unknown)?, self.tail_access(&action.group));
-        let source = Address { host: self.announce.0.clone(), port: self.announce.1, tls: action.address.tls };
+        let source =
+            Address { host: self.announce.0.clone(), port: self.announce.1, tls: action.address.tls };
         let left = deadline.since(now());
         let read = hand.read_tail(action, &source, &end, left).await;
         self.tails.withdraw(&action.group);
@@ -120,9 +121,10 @@ impl Guards {
         Hand::new(self.links.clone()).guarded(move |action| {
             consensus.read(|state| {
                 let Some(group) = state.groups.get(&action.group) else { return false };
-                let rescuing = group.transition.as_ref().is_some_and(|t| {
-                    t.epoch == action.epoch && t.phase <= primacy_core::Phase::Rescue
-                });
+                let rescuing = group
+                    .transition
+                    .as_ref()
+                    .is_some_and(|t| t.epoch == action.epoch && t.phase <= primacy_core::Phase::Rescue);
                 // The leader's word may be ahead of what this node has applied.
                 rescuing || state.revision < Revision(action.epoch.0)
             })

@@ -8,15 +8,17 @@
 //!
 //! It must not judge: what a sighting means is the leader's business.
 
+mod endpoint;
 mod recheck;
 mod report;
 
 pub(crate) use report::run as report_to_leader;
 
 use crate::lead::Board;
+use endpoint::EndpointProber;
 use primacy_consensus::Consensus;
 use primacy_core::view::{LinkEnd, Observation, Reach};
-use primacy_core::{Address, GroupName, MemberName, Moment};
+use primacy_core::{Address, GroupName, MemberName, Moment, Probe};
 use primacy_redis::{Links, Prober, ProberHandle, Sighting};
 use primacy_runtime::{now, sleep_until};
 use recheck::Rechecks;
@@ -79,7 +81,23 @@ impl News {
 
 struct Watched {
     address: Address,
-    prober: ProberHandle,
+    probe: Probe,
+    prober: Watcher,
+}
+
+/// Who looks.
+enum Watcher {
+    Redis(ProberHandle),
+    Endpoint(EndpointProber),
+}
+
+impl Watcher {
+    fn probe_now(&self) {
+        match self {
+            Watcher::Redis(prober) => prober.probe_now(),
+            Watcher::Endpoint(prober) => prober.probe_now(),
+        }
+    }
 }
 
 type Members = BTreeMap<GroupName, BTreeMap<MemberName, Watched>>;
@@ -121,19 +139,26 @@ impl Observer {
 
     /// Makes the set of probers equal to the committed members.
     fn follow_configuration(&self, members: &mut Members, sink: &mpsc::Sender<Sighting>) {
-        let wanted: BTreeMap<GroupName, BTreeMap<MemberName, Address>> = self.consensus.read(|state| {
-            let of = |group: &primacy_core::Group| {
-                group.spec.members.iter().map(|m| (m.name.clone(), m.address.clone())).collect()
-            };
-            state.groups.iter().map(|(name, group)| (name.clone(), of(group))).collect()
-        });
-        let is_wanted = |group: &GroupName, member: &MemberName, address: &Address| {
-            wanted.get(group).and_then(|g| g.get(member)) == Some(address)
+        let wanted: BTreeMap<GroupName, BTreeMap<MemberName, (Address, Probe)>> =
+            self.consensus.read(|state| {
+                let of = |group: &primacy_core::Group| {
+                    group
+                        .spec
+                        .members
+                        .iter()
+                        .map(|m| (m.name.clone(), (m.address.clone(), m.probe.clone())))
+                        .collect()
+                };
+                state.groups.iter().map(|(name, group)| (name.clone(), of(group))).collect()
+            });
+        let is_wanted = |group: &GroupName, member: &MemberName, w: &Watched| {
+            let wanted = wanted.get(group).and_then(|g| g.get(member));
+            wanted.is_some_and(|(address, probe)| *address == w.address && *probe == w.probe)
         };
         let mut changed = false;
         members.retain(|group, watched| {
             let before = watched.len();
-            watched.retain(|member, w| is_wanted(group, member, &w.address));
+            watched.retain(|member, w| is_wanted(group, member, w));
             changed |= watched.len() != before;
             !watched.is_empty()
         });
@@ -142,13 +167,22 @@ impl Observer {
         }
         for (group, wanted) in wanted {
             let watched = members.entry(group.clone()).or_default();
-            for (member, address) in wanted {
+            for (member, (address, probe)) in wanted {
                 if watched.contains_key(&member) {
                     continue;
                 }
                 let (name, sink) = (member.clone(), sink.clone());
-                let prober = Prober::spawn(&self.links, group.clone(), name, &address, PROBE_EVERY, sink);
-                watched.insert(member, Watched { address, prober });
+                let prober = match &probe {
+                    Probe::Native => {
+                        let group = group.clone();
+                        Watcher::Redis(Prober::spawn(&self.links, group, name, &address, PROBE_EVERY, sink))
+                    }
+                    Probe::Tcp | Probe::Http { .. } => {
+                        let names = (group.clone(), name);
+                        Watcher::Endpoint(EndpointProber::spawn(names, address.clone(), probe.clone(), sink))
+                    }
+                };
+                watched.insert(member, Watched { address, probe, prober });
             }
         }
     }

@@ -43,7 +43,7 @@ impl SiteService {
         for report in batch.witnesses {
             witnesses.push(witness::from_wire(report, received)?);
         }
-        let gates = batch.gates.into_iter().map(|report| gate::from_wire(report, received));
+        let gates = batch.gates.iter().map(|report| gate::from_wire(report, received));
         let gates = gates.collect::<Result<Vec<_>, _>>()?;
         if !self.0.board.report(from, received, &self.0.consensus, seen, witnesses) {
             return Err(self.0.refuse_as_follower().into());
@@ -73,10 +73,7 @@ impl Site for SiteService {
         Ok(Response::new(v1::ReportResponse {}))
     }
 
-    async fn renew(
-        &self,
-        request: Request<v1::RenewRequest>,
-    ) -> Result<Response<v1::RenewResponse>, Status> {
+    async fn renew(&self, request: Request<v1::RenewRequest>) -> Result<Response<v1::RenewResponse>, Status> {
         let request = request.into_inner();
         let to = self.member_of_cluster(request.node_id)?;
         let mut asks = Vec::with_capacity(request.asks.len());
@@ -106,8 +103,7 @@ impl Site for SiteService {
         let request = request.into_inner();
         let within = Duration::from_micros(request.within_us).min(RESCUE_WITHIN_MAX);
         let of = Epoch(request.of_epoch);
-        let address =
-            refuse::name(&request.address, "address")?;
+        let address = refuse::name(&request.address, "address")?;
         let action = Action {
             group: group_of(&request.group)?,
             epoch: Epoch(request.epoch),
@@ -189,7 +185,8 @@ impl Site for SiteService {
         let request = request.into_inner();
         let group = group_of(&request.group)?;
         let member = refuse::name::<MemberName>(&request.member, "member")?;
-        let killed = self.0.guards.kill(&group, Epoch(request.epoch), &member, &request.run_id, request.pid).await;
+        let killed =
+            self.0.guards.kill(&group, Epoch(request.epoch), &member, &request.run_id, request.pid).await;
         killed.map_err(Status::failed_precondition)?;
         Ok(Response::new(v1::KillResponse {}))
     }

@@ -91,9 +91,15 @@ fn describe() {
         Unit::Seconds,
         "From proposing to having applied a command."
     );
-    describe_gauge!("primacy_witness_attached", "1 while the witness of this node holds the primary's door open.");
+    describe_gauge!(
+        "primacy_witness_attached",
+        "1 while the witness of this node holds the primary's door open."
+    );
     describe_gauge!("primacy_witness_tail_bytes", Unit::Bytes, "How much of the stream the witness keeps.");
-    describe_counter!("primacy_witness_copies_total", "Full copies that the witness was sent and threw away.");
+    describe_counter!(
+        "primacy_witness_copies_total",
+        "Full copies that the witness was sent and threw away."
+    );
     describe_gauge!("primacy_lease_left_seconds", Unit::Seconds, "How long the witness's lease still holds.");
     describe_gauge!("primacy_gate_connections", "Open connections through a gate.");
     describe_gauge!("primacy_gate_held_bytes", Unit::Bytes, "Replies that wait to be covered.");

@@ -69,7 +69,8 @@ async fn read(attempt: &Attempt<'_>, source: &Address, end: &Position) -> Result
             return Ok(());
         }
         if now() >= attempt.deadline {
-            let what = format!("it has read up to {} of {} in the time given", at.offset_bytes, end.offset_bytes);
+            let what =
+                format!("it has read up to {} of {} in the time given", at.offset_bytes, end.offset_bytes);
             return Err(Fault::passing(what, "see the member's log for what keeps it from the tail"));
         }
         sleep(POLL_PAUSE).await;

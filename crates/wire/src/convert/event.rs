@@ -4,8 +4,8 @@ use super::{chosen, each, parsed, required};
 use crate::{WireError, v1};
 use primacy_core::{Epoch, Event, EventBatch, GroupName, NodeId, Revision, Term, WallTime};
 use v1::event::{
-    ByOperator, FenceChanged, GroupBlocked, HolderAppointed, Kind, LeadershipAssumed, OfGroup, OrphanedFound, PhasePassed,
-    Place, PrimaryChanged, TransitionEnded, TransitionStarted, WitnessAppointed,
+    ByOperator, FenceChanged, GroupBlocked, HolderAppointed, Kind, LeadershipAssumed, OfGroup, OrphanedFound,
+    PhasePassed, Place, PrimaryChanged, TransitionEnded, TransitionStarted, WitnessAppointed,
 };
 
 fn of_group(group: &GroupName) -> OfGroup {

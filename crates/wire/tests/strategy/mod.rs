@@ -5,7 +5,8 @@
 
 use primacy_core::apply::Leadership;
 use primacy_core::view::{
-    AttachedReplica, ConnectFailure, GateReport, LinkEnd, MemberRole, MemberStatus, Observation, Reach, WitnessReport,
+    AttachedReplica, ConnectFailure, GateReport, LinkEnd, MemberRole, MemberStatus, Observation, Reach,
+    WitnessReport,
 };
 use primacy_core::*;
 use proptest::collection::{btree_map, btree_set, vec};

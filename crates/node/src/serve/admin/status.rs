@@ -5,7 +5,7 @@ use super::super::{Shared, refuse};
 use primacy_core::detect::{self, CURRENT_WITHIN, Health, Verdict};
 use primacy_core::view::{MemberRole, MemberStatus, Reach, View};
 use primacy_core::{
-    FencePolicy, Group, GroupKind, GroupName, MemberSpec, Moment, Primary, Revision, SiteName,
+    FencePolicy, Group, GroupKind, GroupName, GroupState, MemberSpec, Moment, Primary, Revision, SiteName,
 };
 use primacy_runtime::now;
 use primacy_wire::{Refusal, v1};
@@ -104,6 +104,7 @@ impl Seen<'_> {
         let group = self.group;
         let name = &group.spec.name;
         let is_primary = group.primary.as_ref().is_some_and(|p| p.member == m.name);
+        let redis = group.spec.kind == GroupKind::Redis;
         let fresh = self.view.freshest(name, &m.name).filter(|(at, _)| self.at.since(*at) <= CURRENT_WITHIN);
         let fresh = fresh.map(|(_, status)| status);
         let last = self.last_answer(m);
@@ -115,12 +116,12 @@ impl Seen<'_> {
             role: if is_primary { v1::Role::Primary } else { v1::Role::Standby }.into(),
             health: verdict.health.word().to_owned(),
             reachable_from: self.sites(m, true).into_iter().map(ToString::to_string).collect(),
-            offset_bytes: last.map(MemberStatus::reach_bytes),
-            lag_bytes: if is_primary { None } else { fresh.and_then(|status| self.lag(status)) },
+            offset_bytes: last.filter(|_| redis).map(MemberStatus::reach_bytes),
+            lag_bytes: fresh.filter(|_| redis && !is_primary).and_then(|status| self.lag(status)),
             link_up: if is_primary { None } else { fresh.and_then(link_up) },
-            shut: fresh.map(|status| !status.accepts_writes()),
+            shut: fresh.filter(|_| redis).map(|status| !status.accepts_writes()),
             rtt_us: self.rtt_us(m),
-            version: last.map(|status| status.version.clone()),
+            version: last.filter(|_| redis).map(|status| status.version.clone()),
             eligible: !is_primary && group.primary.is_some() && why_not.is_none(),
             why_not,
             evidence: verdict.evidence.iter().map(Into::into).collect(),
@@ -168,7 +169,7 @@ impl Seen<'_> {
             notes.push("all members are at one site: its loss leaves nobody to fail over to".to_owned());
         }
         match spec.fence {
-            FencePolicy::Witness => notes.extend(self.fence_notes()),
+            FencePolicy::Witness => notes.extend(self.fence_notes().into_iter().chain(self.gate_note())),
             FencePolicy::None => {
                 notes.push(
                     "fence = \"none\": a silent primary is replaced unproven, and two may accept writes"
@@ -194,6 +195,18 @@ impl Seen<'_> {
 }
 
 impl Seen<'_> {
+    /// Gates are all that fences an endpoint: without any, nothing does.
+    fn gate_note(&self) -> Option<String> {
+        let serves = self.group.state() == GroupState::Serving && self.group.spec.kind == GroupKind::Endpoint;
+        let reports = self.view.gates.iter().filter(|((name, _), _)| *name == self.group.spec.name);
+        let known = reports.clone().count() >= self.view.nodes.len();
+        let none = serves && known && !reports.clone().any(|(_, report)| report.open);
+        none.then(|| {
+            "no node has a gate to it ([[gate]] in node.toml): whoever dials a member directly is not fenced"
+                .to_owned()
+        })
+    }
+
     /// What weakens the fence of the present primary.
     fn fence_notes(&self) -> Vec<String> {
         let mut notes = Vec::new();

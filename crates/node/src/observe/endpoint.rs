@@ -1,0 +1,297 @@
+//! Probes an endpoint: does it accept a connection, or answer a health check.
+//!
+//! One question at a time, and one connection for each: a service that was restarted must not be asked over what is left
+//! of the one before. What a service answers beyond its status is not read.
+
+use primacy_core::view::{ConnectFailure, LinkEnd, MemberStatus, Reach};
+use primacy_core::{Address, GroupName, MemberName, Moment, Probe};
+use primacy_redis::Sighting;
+use primacy_runtime::{Task, now, sleep, spawn, timeout};
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpStream, lookup_host};
+use tokio::sync::{Notify, mpsc};
+
+const TCP_EVERY: Duration = Duration::from_millis(100);
+const HTTP_EVERY: Duration = Duration::from_millis(200);
+/// A question that is open for longer counts as silence.
+const SILENCE: Duration = Duration::from_millis(300);
+/// And is given up after so long.
+const GIVE_UP: Duration = Duration::from_secs(1);
+
+/// The prober of one endpoint. Dropping it ends it.
+pub(super) struct EndpointProber {
+    nudge: Arc<Notify>,
+    _task: Task<()>,
+}
+
+impl EndpointProber {
+    pub(super) fn spawn(
+        (group, member): (GroupName, MemberName),
+        address: Address,
+        probe: Probe,
+        sink: mpsc::Sender<Sighting>,
+    ) -> EndpointProber {
+        let nudge = Arc::new(Notify::new());
+        let eye = Eye { group, member, address, probe, sink, last_up: None, down_since: None };
+        EndpointProber { nudge: nudge.clone(), _task: spawn(eye.run(nudge)) }
+    }
+
+    /// Asks now instead of at the next interval.
+    pub(super) fn probe_now(&self) {
+        self.nudge.notify_one();
+    }
+}
+
+/// Why it does not answer.
+struct Failure {
+    ended: Option<LinkEnd>,
+    connect: Option<ConnectFailure>,
+    detail: String,
+}
+
+struct Eye {
+    group: GroupName,
+    member: MemberName,
+    address: Address,
+    probe: Probe,
+    sink: mpsc::Sender<Sighting>,
+    last_up: Option<(Moment, MemberStatus)>,
+    /// Set while it is down.
+    down_since: Option<Moment>,
+}
+
+impl Eye {
+    async fn run(mut self, nudge: Arc<Notify>) {
+        let every = match self.probe {
+            Probe::Http { .. } => HTTP_EVERY,
+            Probe::Tcp | Probe::Native => TCP_EVERY,
+        };
+        while !self.sink.is_closed() {
+            self.look().await;
+            tokio::select! {
+                biased;
+                () = nudge.notified() => {}
+                () = sleep(every) => {}
+            }
+        }
+    }
+
+    /// Asks once, and says so meanwhile when the answer is late.
+    async fn look(&mut self) {
+        let asked_at = now();
+        let (address, probe) = (self.address.clone(), self.probe.clone());
+        let mut asking = pin!(ask(&address, &probe));
+        while now().since(asked_at) < GIVE_UP {
+            if let Ok(answer) = timeout(SILENCE, &mut asking).await {
+                return match answer {
+                    Ok(()) => self.up(asked_at),
+                    Err(failure) => self.down(asked_at, failure),
+                };
+            }
+            let ms = now().since(asked_at).as_millis();
+            let detail = format!("no answer for {ms} ms");
+            self.down(asked_at, Failure { ended: Some(LinkEnd::Unanswered), connect: None, detail });
+        }
+    }
+
+    fn up(&mut self, asked_at: Moment) {
+        let at = now();
+        let status = MemberStatus::endpoint(at.since(asked_at).as_micros() as u64);
+        self.down_since = None;
+        self.last_up = Some((at, status.clone()));
+        self.tell(at, Reach::Up(status));
+    }
+
+    fn down(&mut self, asked_at: Moment, failure: Failure) {
+        let since = *self.down_since.get_or_insert(asked_at);
+        let Failure { ended, connect, detail } = failure;
+        self.tell(now(), Reach::Down { since, ended, connect, exited_pid: None, detail });
+    }
+
+    fn tell(&self, at: Moment, reach: Reach) {
+        let last_up = self.last_up.clone().filter(|_| matches!(reach, Reach::Down { .. }));
+        let (group, member) = (self.group.clone(), self.member.clone());
+        // Without room it is left to the next look, which says the same and newer.
+        let _ = self.sink.try_send(Sighting { group, member, at, reach, last_up, rate_peak_bytes: 0 });
+    }
+}
+
+async fn ask(address: &Address, probe: &Probe) -> Result<(), Failure> {
+    let authority = address.authority();
+    let stream = connect(&authority).await?;
+    match probe {
+        Probe::Tcp | Probe::Native => Ok(()),
+        Probe::Http { path } => get(stream, &authority, path).await,
+    }
+}
+
+async fn connect(authority: &str) -> Result<TcpStream, Failure> {
+    let failed = |connect, detail| Failure { ended: None, connect: Some(connect), detail };
+    let unknown = |detail: String| failed(ConnectFailure::NameUnknown, detail);
+    let found = lookup_host(authority).await.map_err(|e| unknown(e.to_string()))?;
+    let addresses: Vec<SocketAddr> = found.collect();
+    if addresses.is_empty() {
+        return Err(unknown(format!("{authority} has no address")));
+    }
+    TcpStream::connect(addresses.as_slice()).await.map_err(|error| {
+        let kind = match error.kind() {
+            io::ErrorKind::ConnectionRefused => ConnectFailure::Refused,
+            _ => ConnectFailure::Unreachable,
+        };
+        failed(kind, error.to_string())
+    })
+}
+
+/// GET, and a status from 200 to 399.
+async fn get(stream: TcpStream, authority: &str, path: &str) -> Result<(), Failure> {
+    let failed = |detail| Failure { ended: None, connect: Some(ConnectFailure::Protocol), detail };
+    let answer = status_of(stream, authority, path);
+    let status = answer.await.map_err(|error| failed(format!("GET {path}: {error}")))?;
+    if (200..=399).contains(&status) { Ok(()) } else { Err(failed(format!("GET {path}: status {status}"))) }
+}
+
+async fn status_of(
+    stream: TcpStream,
+    authority: &str,
+    path: &str,
+) -> Result<u16, Box<dyn std::error::Error + Send + Sync>> {
+    let io = hyper_util::rt::TokioIo::new(stream);
+    let (mut sender, connection) = hyper::client::conn::http1::handshake::<_, String>(io).await?;
+    let request = hyper::Request::get(path)
+        .header("host", authority)
+        .header("user-agent", "primacy")
+        .header("connection", "close")
+        .body(String::new())?;
+    let mut answer = pin!(sender.send_request(request));
+    let mut connection = pin!(connection);
+    let response = tokio::select! {
+        biased;
+        response = &mut answer => response?,
+        // It has ended with the answer, or without one.
+        ended = &mut connection => {
+            ended?;
+            answer.await?
+        }
+    };
+    Ok(response.status().as_u16())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    /// Answers each request with `answer`; with none, never.
+    async fn server(answer: Option<&'static str>) -> (Address, Task<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string().parse().unwrap();
+        let serving = spawn(async move {
+            let mut silent = Vec::new();
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut request = vec![0; 4096];
+                let n = stream.read(&mut request).await.unwrap_or(0);
+                match answer {
+                    Some(answer) => {
+                        let asked = String::from_utf8_lossy(&request[..n]).to_lowercase();
+                        assert!(
+                            n == 0
+                                || (asked.starts_with("get /healthz http/1.1")
+                                    && asked.contains("host: 127"))
+                        );
+                        let _ = stream.write_all(answer.as_bytes()).await;
+                    }
+                    None => silent.push(stream),
+                }
+            }
+        });
+        (address, serving)
+    }
+
+    fn http() -> Probe {
+        Probe::Http { path: "/healthz".to_owned() }
+    }
+
+    async fn asked(probe: Probe, address: &Address) -> Result<(), (Option<ConnectFailure>, String)> {
+        ask(address, &probe).await.map_err(|f| (f.connect, f.detail))
+    }
+
+    #[tokio::test]
+    async fn a_status_from_200_to_399_is_up() {
+        for (answer, up) in [
+            ("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok", true),
+            ("HTTP/1.1 204 No Content\r\n\r\n", true),
+            ("HTTP/1.0 302 Found\r\nlocation: /elsewhere\r\n\r\n", true),
+            ("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n", false),
+            ("HTTP/1.1 503 Service Unavailable\r\n\r\n", false),
+            ("+PONG\r\n", false),
+            ("", false),
+        ] {
+            let (address, _serving) = server(Some(answer)).await;
+            let found = asked(http(), &address).await;
+            assert_eq!(found.is_ok(), up, "{answer:?}: {found:?}");
+            if let Err((connect, detail)) = found {
+                assert_eq!(connect, Some(ConnectFailure::Protocol));
+                assert!(detail.starts_with("GET /healthz: "), "{detail}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_suffices_for_tcp_and_nobody_there_is_refused() {
+        let (address, serving) = server(None).await;
+        assert_eq!(asked(Probe::Tcp, &address).await, Ok(()));
+        serving.abort();
+        let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let nobody: Address = free.local_addr().unwrap().to_string().parse().unwrap();
+        drop(free);
+        for probe in [Probe::Tcp, http()] {
+            let (connect, _) = asked(probe, &nobody).await.unwrap_err();
+            assert_eq!(connect, Some(ConnectFailure::Refused));
+        }
+        let (connect, _) = asked(Probe::Tcp, &"no.such.host.invalid:1".parse().unwrap()).await.unwrap_err();
+        assert_eq!(connect, Some(ConnectFailure::NameUnknown));
+    }
+
+    #[tokio::test]
+    async fn one_that_takes_too_long_is_down_and_said_so_again_and_again() {
+        let (address, _serving) = server(None).await;
+        let (sink, mut sightings) = mpsc::channel(16);
+        let names = (GroupName::new("model").unwrap(), MemberName::new("east").unwrap());
+        let _prober = EndpointProber::spawn(names, address, http(), sink);
+        let mut since = None;
+        for _ in 0..5 {
+            let seen = timeout(Duration::from_secs(2), sightings.recv()).await.unwrap().unwrap();
+            let Reach::Down { since: at, ended, .. } = seen.reach else { panic!("{:?}", seen.reach) };
+            assert_eq!(ended, Some(LinkEnd::Unanswered));
+            assert_eq!(*since.get_or_insert(at), at, "down since the first question");
+        }
+    }
+
+    #[tokio::test]
+    async fn it_is_seen_to_go_and_keeps_its_last_answer() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string().parse().unwrap();
+        let (sink, mut sightings) = mpsc::channel(16);
+        let names = (GroupName::new("model").unwrap(), MemberName::new("east").unwrap());
+        let prober = EndpointProber::spawn(names, address, Probe::Tcp, sink);
+        let first = sightings.recv().await.unwrap();
+        assert!(matches!(first.reach, Reach::Up(_)), "{:?}", first.reach);
+        drop(listener);
+        prober.probe_now();
+        let down = loop {
+            let seen = timeout(Duration::from_secs(2), sightings.recv()).await.unwrap().unwrap();
+            if matches!(seen.reach, Reach::Down { .. }) {
+                break seen;
+            }
+        };
+        assert!(down.last_up.is_some());
+        drop(sightings);
+    }
+}
