@@ -186,6 +186,9 @@ impl Cover for HeldByWitness {
     }
 }
 
+/// Another primary has taken over.
+struct EpochOver;
+
 /// Where the end of the witness's tail is known from.
 struct Source {
     guards: Weak<Guards>,
@@ -199,7 +202,7 @@ impl Source {
         loop {
             let Some(guards) = self.guards.upgrade() else { return };
             let mut changed = guards.changed.subscribe();
-            let Some(witness) = self.witness(&guards) else { return };
+            let Ok(witness) = self.witness(&guards) else { return };
             match witness {
                 Some(node) if node == guards.me => {
                     let tail = guards.tail(&self.group, self.epoch);
@@ -226,11 +229,10 @@ impl Source {
         }
     }
 
-    /// The witness of the epoch; the outer none: the epoch is over.
-    fn witness(&self, guards: &Guards) -> Option<Option<NodeId>> {
+    fn witness(&self, guards: &Guards) -> Result<Option<NodeId>, EpochOver> {
         guards.consensus.read(|state| {
-            let primary = state.groups.get(&self.group)?.primary.as_ref()?;
-            (primary.epoch == self.epoch).then_some(primary.witness)
+            let primary = state.groups.get(&self.group).and_then(|g| g.primary.as_ref());
+            primary.filter(|p| p.epoch == self.epoch).map(|p| p.witness).ok_or(EpochOver)
         })
     }
 

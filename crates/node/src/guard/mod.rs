@@ -231,7 +231,7 @@ impl Guards {
                     "what the old primary had sent and the new one does not have is kept in a file"
                 ),
                 Ok(Err(error)) => {
-                    error!(group = %name, %error, "what only the old primary's witness has could not be saved")
+                    error!(group = %name, %error, "what only the old primary's witness has could not be saved");
                 }
                 Err(_) => {}
             }

@@ -1,6 +1,7 @@
 //! The way of a tail to the candidate: sealed where it is kept, fetched once, read by the candidate beside us.
 
 use super::Guards;
+use super::post::Post;
 use primacy_core::view::LinkEnd;
 use primacy_core::{Action, Address, Epoch, GroupName, Position, Revision};
 use primacy_redis::{Hand, Read, Tail, TailAccess};
@@ -70,7 +71,7 @@ impl Guards {
 
     /// The tail that this node keeps of the stream of an epoch.
     pub(crate) fn tail(&self, group: &GroupName, of: Epoch) -> Option<Tail> {
-        self.posts().get(group).filter(|post| post.epoch == of).and_then(|post| post.tail())
+        self.posts().get(group).filter(|post| post.epoch == of).and_then(Post::tail)
     }
 
     /// Has a candidate read the tail of `of`, kept by the node at `holder` (none: this one).

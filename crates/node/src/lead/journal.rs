@@ -1,7 +1,7 @@
 //! What happened, told once: the leader's log lines, the span of each transition, and the counters.
 
 use metrics::{counter, histogram};
-use primacy_core::{Epoch, Event, EventBatch, GroupName, Revision, State};
+use primacy_core::{Epoch, Event, EventBatch, GroupName, MemberName, Revision, State};
 use std::collections::BTreeMap;
 use tracing::{Span, info, info_span, warn};
 
@@ -78,7 +78,7 @@ impl Journal {
                 info!(%member, %site, %address, "primary changed");
             }
             Event::FenceChanged { group, epoch, fence } => {
-                let replicas: Vec<&str> = fence.replicas.iter().map(|m| m.as_str()).collect();
+                let replicas: Vec<&str> = fence.replicas.iter().map(MemberName::as_str).collect();
                 let replicas = replicas.join(", ");
                 info!(%group, epoch = epoch.0, min_replicas = fence.min_replicas, replicas, "fence quorum changed");
             }
