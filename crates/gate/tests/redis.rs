@@ -47,8 +47,11 @@ impl Scene {
         let mut options = RedisOptions::new("standby", self.workdir.subdir("standby").unwrap());
         options.config.push(format!("replicaof 127.0.0.1 {}", self.server.port()));
         let replica = RedisServer::start(options).await.unwrap();
-        eventually("the replica to attach", async || {
-            self.server.info_field("slave0").await.is_ok_and(|line| line.contains("state=online"))
+        let mut direct = self.direct().await;
+        eventually("the replica to attach", async || match call(&mut direct, "ROLE").await {
+            // Only those that are online are listed.
+            Reply::Array(role) => matches!(role.get(2), Some(Reply::Array(replicas)) if !replicas.is_empty()),
+            other => panic!("{other:?} is no role"),
         })
         .await;
         replica
