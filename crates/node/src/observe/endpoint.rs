@@ -6,13 +6,11 @@
 use primacy_core::view::{ConnectFailure, LinkEnd, MemberStatus, Reach};
 use primacy_core::{Address, GroupName, MemberName, Moment, Probe};
 use primacy_redis::Sighting;
-use primacy_runtime::{Task, now, sleep, spawn, timeout};
+use primacy_runtime::{Stream, Task, now, sleep, spawn, timeout};
 use std::io;
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::{TcpStream, lookup_host};
 use tokio::sync::{Notify, mpsc};
 
 const TCP_EVERY: Duration = Duration::from_millis(100);
@@ -129,25 +127,20 @@ async fn ask(address: &Address, probe: &Probe) -> Result<(), Failure> {
     }
 }
 
-async fn connect(authority: &str) -> Result<TcpStream, Failure> {
-    let failed = |connect, detail| Failure { ended: None, connect: Some(connect), detail };
-    let unknown = |detail: String| failed(ConnectFailure::NameUnknown, detail);
-    let found = lookup_host(authority).await.map_err(|e| unknown(e.to_string()))?;
-    let addresses: Vec<SocketAddr> = found.collect();
-    if addresses.is_empty() {
-        return Err(unknown(format!("{authority} has no address")));
-    }
-    TcpStream::connect(addresses.as_slice()).await.map_err(|error| {
+async fn connect(authority: &str) -> Result<Box<dyn Stream>, Failure> {
+    primacy_runtime::connect(authority, GIVE_UP).await.map_err(|error| {
+        let detail = error.to_string();
         let kind = match error.kind() {
             io::ErrorKind::ConnectionRefused => ConnectFailure::Refused,
+            _ if detail.contains("failed to lookup address") => ConnectFailure::NameUnknown,
             _ => ConnectFailure::Unreachable,
         };
-        failed(kind, error.to_string())
+        Failure { ended: None, connect: Some(kind), detail }
     })
 }
 
 /// GET, and a status from 200 to 399.
-async fn get(stream: TcpStream, authority: &str, path: &str) -> Result<(), Failure> {
+async fn get(stream: Box<dyn Stream>, authority: &str, path: &str) -> Result<(), Failure> {
     let failed = |detail| Failure { ended: None, connect: Some(ConnectFailure::Protocol), detail };
     let answer = status_of(stream, authority, path);
     let status = answer.await.map_err(|error| failed(format!("GET {path}: {error}")))?;
@@ -155,7 +148,7 @@ async fn get(stream: TcpStream, authority: &str, path: &str) -> Result<(), Failu
 }
 
 async fn status_of(
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
     authority: &str,
     path: &str,
 ) -> Result<u16, Box<dyn std::error::Error + Send + Sync>> {
