@@ -29,6 +29,11 @@ pub(super) fn failover(c: &Context<'_>, primary: Option<&Primary>, request: &Req
         let left = lease::over_at(c.group, c.view).since(c.now).as_millis();
         let detail = format!("the gates to {} close, or their leases end within {left} ms", primary.member);
         list.check("fence_unproven", true, detail);
+    } else {
+        let shut = detect::nothing_leads(c.group, c.view, c.now);
+        let detail =
+            if shut { "no gate leads anywhere" } else { "not every gate is known to be shut; try again" };
+        list.check("fence_unproven", shut, detail);
     }
     let candidates = detect::candidates(c.group, c.view, c.now);
     let to = match (&request.to, primary) {

@@ -14,7 +14,7 @@ mod rescue;
 mod silence;
 
 pub use candidate::{Candidate, candidates, why_not};
-pub use endpoint::{candidate as endpoint, gates_shut};
+pub use endpoint::{candidate as endpoint, gates_shut, nothing_leads};
 pub use fence::{can_be_waited_out, expired, expires_at, strangers, to_take_away};
 pub use loss::residue;
 pub use rescue::{Tail, expected as loss, tail};

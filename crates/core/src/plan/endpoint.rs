@@ -38,6 +38,9 @@ fn one(step: Option<(&'static str, Command)>) -> Vec<Step> {
 /// The most preferred member that answers, once it is known of all that are preferred to it that they do not.
 fn first(c: &Context<'_>) -> Option<(&'static str, Command)> {
     const RULE: &str = "first_primary";
+    if !detect::nothing_leads(c.group, c.view, c.now) {
+        return None;
+    }
     let mut preferred: Vec<&MemberSpec> = c.group.spec.members.iter().filter(|m| m.priority > 0).collect();
     preferred.sort_by_key(|m| Reverse(m.priority));
     for m in &preferred {

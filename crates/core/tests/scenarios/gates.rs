@@ -34,15 +34,19 @@ impl World {
 
     /// Every node that reaches the leader follows what is committed, renews its lease and says how its gates are.
     pub fn keep_gates(&mut self) {
-        let Some(g) = self.state.groups.get(&group()).cloned() else { return };
+        let g = self.state.groups.get(&group()).cloned();
         let leader_site = self.view.nodes.get(&self.view.me).cloned();
         for (node, site) in self.view.nodes.clone() {
             let mut gate = self.gates.remove(&node).unwrap_or_default();
             if self.down_nodes.contains(&node) {
                 (gate.door, gate.lease) = (None, None);
             } else if self.view.term != Term(0) && !self.apart(Some(&site), leader_site.as_ref()) {
-                (gate.known, gate.door) = (g.epoch_last(), door(&g));
-                let epoch = g.primary.as_ref().map(|p| p.epoch).filter(|e| lease::may_grant(&g, *e).is_ok());
+                let Some(g) = &g else {
+                    self.gates.insert(node, Gate { exists: gate.exists, ..Gate::default() });
+                    continue;
+                };
+                (gate.known, gate.door) = (g.epoch_last(), door(g));
+                let epoch = g.primary.as_ref().map(|p| p.epoch).filter(|e| lease::may_grant(g, *e).is_ok());
                 if let Some(epoch) = epoch.filter(|_| gate.exists) {
                     self.view.granted.insert((group(), node), self.now);
                     gate.lease = Some((epoch, self.now.after(self.view.times.lease_ttl)));

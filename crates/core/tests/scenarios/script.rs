@@ -18,6 +18,10 @@ pub fn execute(world: &mut World, line: &str) -> Vec<String> {
         "nodes" => nodes(world, args),
         "group" => configure(world, GroupKind::Redis, args),
         "endpoint" => configure(world, GroupKind::Endpoint, args),
+        "remove" => {
+            let at = world.wall();
+            propose(world, &Command::ConfigureGroups { groups: vec![], prune: true, by: "ops".into(), at });
+        }
         "gates" => match args {
             [] => world.tell_gates(),
             nodes => world.open_gates(nodes.iter().map(|n| NodeId(number(n.trim_start_matches('n'))))),

@@ -154,10 +154,11 @@ impl World {
 
     /// The appointed node renews its lease, attaches, and lets go when the lease is over.
     pub fn guard(&mut self) {
-        let Some(g) = self.state.groups.get(&group()) else { return };
-        if g.spec.kind == GroupKind::Endpoint {
+        let known = self.state.groups.get(&group());
+        if known.map_or(!self.gates.is_empty(), |g| g.spec.kind == GroupKind::Endpoint) {
             return self.keep_gates();
         }
+        let Some(g) = known else { return };
         let Some(primary) = g.primary.clone() else { return };
         let leader_site = self.site_of_node(self.view.me).cloned();
         if let Some(node) = primary.witness.filter(|n| !self.down_nodes.contains(n)) {

@@ -477,10 +477,10 @@ impl Seat {
             self.view.done.retain(|key, _| !over(key));
             self.view.seen.retain(|(g, m), _| g != name || group.spec.member(m).is_some());
         }
-        self.forget_removed(state);
+        self.forget_removed(state, now);
     }
 
-    fn forget_removed(&mut self, state: &State) {
+    fn forget_removed(&mut self, state: &State, now: Moment) {
         let known = |group: &GroupName| state.groups.contains_key(group);
         self.known.retain(|g, _| known(g));
         self.view.seen.retain(|(g, _), _| known(g));
@@ -489,7 +489,9 @@ impl Seat {
         self.view.last_of_primary.retain(|g, _| known(g));
         self.view.primary_since.retain(|g, _| known(g));
         self.view.phase_since.retain(|g, _| known(g));
-        self.view.granted.retain(|(g, _), _| known(g));
+        // A group that takes the name of one that is gone must know who may still rely on that one.
+        let lease = self.view.times.lease_ttl + self.view.times.lease_margin;
+        self.view.granted.retain(|(g, _), at| known(g) || now < at.after(lease));
         self.view.witnesses.retain(|(g, _), _| known(g));
         self.view.gates.retain(|(g, _), _| known(g));
         self.view.unattached.retain(|(g, _), _| known(g));
