@@ -12,6 +12,7 @@
 
 mod bad_input;
 mod by_hand;
+mod endpoint;
 mod failover;
 mod harness;
 mod leader_faults;
