@@ -183,7 +183,8 @@ fn handed_over(answers: &[Answer], old: &str, new: &str) -> Duration {
         .collect();
     assert!(late.is_empty(), "{old} answered after {new}: {late:?}");
     let on_its_way = answers.iter().filter(|a| a.by == old && a.received > first).count();
-    let last = answers.iter().filter(|a| a.by == old).map(|a| a.received).max().expect("the old one has answered");
+    let last =
+        answers.iter().filter(|a| a.by == old).map(|a| a.received).max().expect("the old one has answered");
     let gap = first.saturating_duration_since(last);
     eprintln!("{old} -> {new}: {gap:?} without an answer, {on_its_way} of {} read late", answers.len());
     gap
@@ -262,7 +263,9 @@ async fn a_killed_endpoint_is_replaced_behind_every_gate() {
     }
     // What was a primary comes back as a standby, and a failback leads to it again.
     east.restart().await;
-    wait_for("a failback", PATIENCE, async || cli(&cluster, &format!("failback {MODEL}")).await).await.unwrap();
+    wait_for("a failback", PATIENCE, async || cli(&cluster, &format!("failback {MODEL}")).await)
+        .await
+        .unwrap();
     clients.wait_led_to("east", &[1, 2, 3]).await;
     clients.stop().await;
 }
@@ -272,9 +275,11 @@ async fn a_switchover_under_load_leads_every_request_to_one_endpoint() {
     let (cluster, _east, _north) = start("http:/healthz").await;
     let clients = Clients::start(&cluster, 8);
     clients.wait_led_to("east", &[1, 2, 3]).await;
-    wait_for("a switchover", PATIENCE, async || cli(&cluster, &format!("switchover {MODEL} --to north")).await)
-        .await
-        .unwrap();
+    wait_for("a switchover", PATIENCE, async || {
+        cli(&cluster, &format!("switchover {MODEL} --to north")).await
+    })
+    .await
+    .unwrap();
     clients.wait_led_to("north", &[1, 2, 3]).await;
     let answers = clients.stop().await;
     handed_over(&answers, "east", "north");

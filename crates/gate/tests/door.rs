@@ -104,6 +104,21 @@ async fn no_door_another_epoch_and_another_target_end_every_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn it_is_shut_once_the_last_connection_is_gone() {
+    let stand = Stand::new(Some(door_to(echo().await))).await;
+    let _client = stand.echoed_client().await;
+    assert!(!stand.gate.is_shut());
+    stand.door.send(None);
+    soon("the gate to be shut", async {
+        while !stand.gate.is_shut() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert_eq!(stand.gate.connections(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_end_of_whoever_decides_is_the_end_of_the_door() {
     let stand = Stand::new(Some(door_to(echo().await))).await;
     let mut client = stand.echoed_client().await;
