@@ -68,6 +68,7 @@ fn up(at: u64, offset_bytes: u64, link_up: bool) -> Observation {
         second_offset_bytes: 0,
         offset_bytes,
         min_replicas: 0,
+        notices_silence: true,
         loading: false,
         keys: 1,
         clients: 1,
@@ -96,6 +97,28 @@ fn only_news_makes_a_group_due() {
     let last = board.read(|v| v.seen[&(group(), member("a"))][&NodeId(2)].at).unwrap();
     assert_eq!(last, Moment(5));
     assert_eq!(board.read(|v| v.heard[&NodeId(2)]), Some(Moment(6)));
+}
+
+#[test]
+fn gates_that_shut_make_a_group_due() {
+    let board = Board::new(NodeId(1), SafetyTimes::default());
+    let state = state(&["a", "b"]);
+    board.take_seat(Term(3), Moment(1), &state);
+    board.follow(Moment(2), &state);
+    board.take_due();
+    let report = |at, open| GateReport { at: Moment(at), epoch: Epoch(7), open };
+    let due = |at, open| {
+        board.report_gates(NodeId(2), vec![(group(), report(at, open))]);
+        board.take_due().len()
+    };
+    assert_eq!((due(3, true), due(4, true), due(5, false)), (1, 0, 1));
+    assert_eq!(due(4, true), 0, "an older one that comes late is dropped");
+    assert!(board.note_gates(&group(), &report(6, true)), "news to be sent");
+    assert!(!board.note_gates(&group(), &report(7, true)));
+    assert_eq!(board.own_gates(|g, r| (g.clone(), r.open)), [(group(), true)]);
+    assert_eq!(board.read(|v| v.gates.len()), Some(2));
+    board.keep_gates(|_| false);
+    assert_eq!(board.own_gates(|_, _| ()).len(), 0);
 }
 
 #[test]
