@@ -67,6 +67,9 @@ pub struct MemberStatus {
     pub offset_bytes: u64,
     /// `min-replicas-to-write`: an open primary has a low one, a shut member 1000000.
     pub min_replicas: u64,
+    /// Whether it notices silent replicas within the passive bound: `min-replicas-max-lag` is 1 and `repl-timeout` at
+    /// most 2.
+    pub notices_silence: bool,
     /// Whether it is still loading its data.
     pub loading: bool,
     /// Number of keys in all databases.
@@ -94,6 +97,7 @@ impl MemberStatus {
             second_offset_bytes: 0,
             offset_bytes: 0,
             min_replicas: 0,
+            notices_silence: true,
             loading: false,
             keys: 0,
             clients: 0,

@@ -53,6 +53,18 @@ pub(crate) fn setting(value: &Value) -> Option<&str> {
     }
 }
 
+/// The value of one setting in an answer to `CONFIG GET` of several.
+pub(crate) fn setting_named<'a>(value: &'a Value, name: &str) -> Option<&'a str> {
+    match value {
+        Value::Array(items) => {
+            let pair = items.chunks_exact(2).find(|pair| pair.first().and_then(text) == Some(name))?;
+            pair.get(1).and_then(text)
+        }
+        Value::Map(pairs) => pairs.iter().find(|(key, _)| text(key) == Some(name)).and_then(|(_, v)| text(v)),
+        _ => None,
+    }
+}
+
 /// [`setting`] as a number.
 pub(crate) fn setting_number(value: &Value) -> Option<u64> {
     setting(value)?.trim().parse().ok()

@@ -124,7 +124,8 @@ pub fn strangers(group: &Group, view: &View) -> u64 {
 /// Whether the committed number was in force by the last answer; with no answer it is, by the order of commit and set.
 fn in_force(group: &Group, view: &View) -> bool {
     let wanted = group.primary.as_ref().map_or(0, |p| p.fence.min_replicas);
-    view.last_of_primary(group).is_none_or(|(_, status)| status.min_replicas >= wanted)
+    view.last_of_primary(group)
+        .is_none_or(|(_, status)| status.min_replicas >= wanted && status.notices_silence)
 }
 
 fn answers(group: &Group, member: &MemberName, view: &View, now: Moment) -> bool {

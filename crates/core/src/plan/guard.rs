@@ -116,7 +116,8 @@ fn quorum(c: &Context<'_>, primary: &Primary, member: &MemberSpec, status: &Memb
         word: "set_fence",
     };
     let lately = c.view.done.get(&key).is_some_and(|at| c.now.since(*at) < ADMIT_EVERY);
-    if status.min_replicas != fence.min_replicas || (readmit && !lately) {
+    let by_hand = status.min_replicas != fence.min_replicas || !status.notices_silence;
+    if by_hand || (readmit && !lately) {
         return set(fence.min_replicas, vec![]);
     }
     vec![]

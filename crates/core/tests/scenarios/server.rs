@@ -27,6 +27,8 @@ pub struct Server {
     pub min_replicas: u64,
     pub keys: u64,
     pub read_only: bool,
+    /// Somebody has told it not to notice silent replicas.
+    pub patient: bool,
     /// Members whose replication it refuses.
     pub refuses: BTreeSet<String>,
 }
@@ -51,6 +53,7 @@ impl Server {
             min_replicas: 1_000_000,
             keys: 0,
             read_only: true,
+            patient: false,
             refuses: BTreeSet::new(),
         }
     }
@@ -107,6 +110,7 @@ impl Server {
             second_offset_bytes: self.second_offset,
             offset_bytes: self.offset,
             min_replicas: self.min_replicas,
+            notices_silence: !self.patient,
             loading: false,
             keys: self.keys,
             clients: 0,

@@ -324,6 +324,7 @@ impl World {
             }
             ActionKind::Kill { .. } | ActionKind::Rescue { .. } => Err("performed above".to_owned()),
             ActionKind::SetFence { min_replicas, admit, refuse } => {
+                server.patient = false;
                 server.min_replicas = *min_replicas;
                 server.refuses.retain(|m| !admit.iter().any(|a| a.as_str() == m));
                 server.refuses.extend(refuse.iter().map(ToString::to_string));

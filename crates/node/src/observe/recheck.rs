@@ -155,6 +155,7 @@ mod tests {
             second_offset_bytes: 0,
             offset_bytes: 0,
             min_replicas: 0,
+            notices_silence: true,
             loading: false,
             keys: 0,
             clients: 0,

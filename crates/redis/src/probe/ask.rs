@@ -1,6 +1,6 @@
 //! The questions of a probe and what becomes of the answers.
 //!
-//! Each probe asks what changes: whether it is loading (`PING`), `INFO replication`, `min-replicas-to-write`. What is
+//! Each probe asks what changes: whether it is loading (`PING`), `INFO replication`, `min-replicas-*`. What is
 //! fixed for the life of a process, or only counts things, is asked first on a connection and then once a second.
 //! One section an `INFO`: several in one are understood from Redis 7.0 on.
 
@@ -16,6 +16,7 @@ static FULL: LazyLock<Pipeline> = LazyLock::new(|| {
     pipeline.cmd("INFO").arg("server");
     pipeline.cmd("INFO").arg("clients");
     pipeline.cmd("INFO").arg("keyspace");
+    pipeline.cmd("CONFIG").arg("GET").arg("repl-timeout");
     pipeline
 });
 
@@ -23,7 +24,7 @@ fn brief() -> Pipeline {
     let mut pipeline = redis::pipe();
     pipeline.cmd("PING");
     pipeline.cmd("INFO").arg("replication");
-    pipeline.cmd("CONFIG").arg("GET").arg("min-replicas-to-write");
+    pipeline.cmd("CONFIG").arg("GET").arg("min-replicas-*");
     pipeline
 }
 
@@ -38,6 +39,7 @@ pub(super) struct Known {
     pub(super) server: info::Server,
     pub(super) clients: u64,
     pub(super) keys: u64,
+    pub(super) repl_timeout_s: u64,
 }
 
 /// An answer that is none.
@@ -63,18 +65,21 @@ pub(super) fn status(
     if let Some(refused) = [replication, min_replicas].into_iter().find_map(reply::refusal) {
         return Err(refused_us(&refused));
     }
-    if let [server, clients, keyspace] = rest {
+    if let [server, clients, keyspace, repl_timeout] = rest {
         *known = Some(Known {
             server: info::Server::parse(reply::text(server).unwrap_or_default()),
             clients: info::number(reply::text(clients).unwrap_or_default(), "connected_clients"),
             keys: info::keys(reply::text(keyspace).unwrap_or_default()),
+            repl_timeout_s: reply::setting_number(repl_timeout).unwrap_or_default(),
         });
     }
     let known = known.as_ref().ok_or_else(|| not_redis("INFO server is missing"))?;
     let replication = reply::text(replication).and_then(info::Replication::parse);
     let replication = replication.ok_or_else(|| not_redis("INFO replication has no role or no history"))?;
-    let min_replicas = reply::setting_number(min_replicas);
-    let min_replicas = min_replicas.ok_or_else(|| not_redis("it has no min-replicas-to-write"))?;
+    let setting = |name: &str| reply::setting_named(min_replicas, name).and_then(|n| n.parse::<u64>().ok());
+    let max_lag_s = setting("min-replicas-max-lag");
+    let min_replicas =
+        setting("min-replicas-to-write").ok_or_else(|| not_redis("it has no min-replicas-to-write"))?;
     Ok(MemberStatus {
         run_id: known.server.run_id.clone(),
         pid: known.server.pid,
@@ -86,6 +91,7 @@ pub(super) fn status(
         second_offset_bytes: replication.second_offset_bytes,
         offset_bytes: replication.offset_bytes,
         min_replicas,
+        notices_silence: max_lag_s == Some(1) && (1..=2).contains(&known.repl_timeout_s),
         loading,
         keys: known.keys,
         clients: known.clients,
@@ -125,7 +131,12 @@ mod tests {
     }
 
     fn setting(value: &str) -> Value {
-        Value::Array(vec![bulk("min-replicas-to-write"), bulk(value)])
+        Value::Array(vec![
+            bulk("min-replicas-max-lag"),
+            bulk("1"),
+            bulk("min-replicas-to-write"),
+            bulk(value),
+        ])
     }
 
     const PRIMARY: &str = "# Replication\r\nrole:master\r\nmaster_replid:aa\r\nmaster_repl_offset:7\r\n";
@@ -140,13 +151,14 @@ mod tests {
             bulk("run_id:r1\r\nprocess_id:77\r\nredis_version:7.0.15\r\n"),
             bulk("connected_clients:3\r\n"),
             bulk("db0:keys=2,expires=0\r\ndb3:keys=5,expires=1\r\n"),
+            Value::Array(vec![bulk("repl-timeout"), bulk("2")]),
         ];
         let first = status(&full, &mut known, Duration::from_micros(90)).unwrap();
         assert_eq!((first.keys, first.clients, first.pid, first.rtt_us), (7, 3, 77, 90));
         let brief = [error("LOADING wait"), bulk(PRIMARY), setting("1000000")];
         let second = status(&brief, &mut known, Duration::ZERO).unwrap();
         assert_eq!((second.run_id.as_str(), second.loading, second.min_replicas), ("r1", true, 1_000_000));
-        assert!(!second.accepts_writes());
+        assert!(!second.accepts_writes() && second.notices_silence);
     }
 
     #[test]
