@@ -166,7 +166,10 @@ async fn a_killed_primary_is_explained() {
     .await
     .unwrap();
     let history = ok(&deployment, "history features --last 1").await;
-    assert!(history.contains("east-a -> ") && history.contains("east-a refuses connections"), "{history}");
+    // Long cells are wrapped.
+    let words = history.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words.contains("east-a -> ") && words.contains("detached: process"), "{history}");
+    assert!(words.contains("connection to east-a ended by EOF"), "{history}");
     let status = ok(&deployment, "status features").await;
     assert!(status.contains("  dead  "), "{status}");
 
