@@ -254,6 +254,27 @@ pub struct WitnessReport {
     pub copies: u64,
 }
 
+/// What a node at another site than the primary's says of the copy of the stream that it keeps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HolderReport {
+    /// When it was made, by the leader's clock.
+    pub at: Moment,
+    /// The primary's epoch whose stream it is.
+    pub epoch: Epoch,
+    /// The history of the copy; none before its first byte.
+    pub replid: Option<String>,
+    /// The offset before the first byte that is kept.
+    pub start_bytes: u64,
+    /// The offset of the last byte that it has.
+    pub end_bytes: u64,
+    /// Whether it takes nothing more.
+    pub sealed: bool,
+    /// Whether it acknowledges what it takes in: it hears the witness, and its copy joins what a candidate holds.
+    pub covers: bool,
+    /// Since when it does, or does not.
+    pub since: Moment,
+}
+
 /// What a node says of its gates of a group that has no fence but them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GateReport {
@@ -325,6 +346,11 @@ pub struct View {
     pub granted: BTreeMap<(GroupName, NodeId), Moment>,
     /// What the nodes that guard say of their witness connections.
     pub witnesses: BTreeMap<(GroupName, NodeId), WitnessReport>,
+    /// What the nodes say of the copies of a stream that they keep for another site. They are no witnesses: no primary
+    /// counts them.
+    pub holders: BTreeMap<(GroupName, NodeId), HolderReport>,
+    /// Since when the present holder of a group, none included, and its being degraded are known here.
+    pub holder_since: BTreeMap<GroupName, Moment>,
     /// What the nodes say of their gates, with or without one, of groups that have no fence but them.
     pub gates: BTreeMap<(GroupName, NodeId), GateReport>,
     /// Since when a member of the fence quorum is not attached to the primary, by the primary's own list.
@@ -385,6 +411,25 @@ impl View {
         let node = primary.witness?;
         let report = self.witnesses.get(&(group.spec.name.clone(), node))?;
         (report.epoch == primary.epoch).then_some((node, report))
+    }
+
+    /// What the holder of a group's present primary says, while it is of this epoch.
+    pub fn holder(&self, group: &Group) -> Option<(NodeId, &HolderReport)> {
+        let primary = group.primary.as_ref()?;
+        let node = primary.holder?;
+        let report = self.holders.get(&(group.spec.name.clone(), node))?;
+        (report.epoch == primary.epoch).then_some((node, report))
+    }
+
+    /// The copies of the present primary's stream, former holders' included: what they acknowledged they still have.
+    pub fn copies<'a>(&'a self, group: &'a Group) -> impl Iterator<Item = (NodeId, &'a HolderReport)> + 'a {
+        let primary = group.primary.as_ref();
+        let of_group = self.holders.iter().filter(|((name, _), _)| *name == group.spec.name);
+        of_group.map(|((_, node), report)| (*node, report)).filter(move |(_, report)| {
+            primary.is_some_and(|p| {
+                report.epoch == p.epoch && report.replid.as_ref() == Some(&p.lineage.start.replid)
+            })
+        })
     }
 
     /// The furthest answer of the group's present primary in its lineage, if it is known.

@@ -17,7 +17,7 @@ pub use candidate::{Candidate, candidates, why_not};
 pub use endpoint::{candidate as endpoint, gates_shut, nothing_leads};
 pub use fence::{can_be_waited_out, expired, expires_at, strangers, to_take_away};
 pub use loss::residue;
-pub use rescue::{Tail, expected as loss, tail};
+pub use rescue::{Tail, copy, expected as loss, holder_is_missing, tail};
 
 use crate::view::{MemberStatus, Reach, View};
 use crate::{Evidence, Finding, Group, GroupKind, MemberName, Moment, Primary};

@@ -1,8 +1,10 @@
-//! What the witness's tail is worth to a candidate, and what a failover would lose with it.
+//! What the witness's tail, or a copy of it at another site, is worth to a candidate, and what a failover would lose
+//! with it.
 
 use super::{CURRENT_WITHIN, Candidate, fence, loss};
 use crate::view::{LinkEnd, View};
 use crate::{Group, Loss, MemberName, Moment, NodeId};
+use std::cmp::Reverse;
 
 /// What a candidate can have of the tail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,11 +27,23 @@ impl Tail {
     }
 }
 
-/// What `to` can have of the tail of the present primary's witness.
+/// What `to` can have of the present primary's stream: from its witness, or from whoever copied it to another site,
+/// where the witness is gone or knows of less.
 pub fn tail(group: &Group, view: &View, to: &MemberName, now: Moment) -> Tail {
+    let witness = view.witness(group);
+    let by_witness = of_witness(group, view, to, now);
+    let known_to = match (by_witness, witness) {
+        (Tail::None, _) | (_, None) => 0,
+        (Tail::Held | Tail::At(_), Some((_, report))) => report.end_bytes,
+    };
+    let further =
+        copy(group, view, to, now).filter(|(_, end_bytes)| by_witness == Tail::None || *end_bytes > known_to);
+    further.map_or(by_witness, |(node, _)| Tail::At(node))
+}
+
+fn of_witness(group: &Group, view: &View, to: &MemberName, now: Moment) -> Tail {
     let Some(primary) = &group.primary else { return Tail::None };
     let Some((node, report)) = view.witness(group) else { return Tail::None };
-    let heard = view.heard.get(&node).is_some_and(|at| now.since(*at) <= CURRENT_WITHIN);
     let Some((at, status)) = view.freshest(&group.spec.name, to) else { return Tail::None };
     let lineage = &primary.lineage.start.replid;
     let joins = status.replid == *lineage && status.reach_bytes() >= report.start_bytes;
@@ -37,11 +51,38 @@ pub fn tail(group: &Group, view: &View, to: &MemberName, now: Moment) -> Tail {
         return Tail::None;
     }
     let ended = report.ended == Some(LinkEnd::Eof) && at >= report.heard_at;
-    match (ended && status.reach_bytes() >= report.end_bytes, heard) {
+    match (ended && status.reach_bytes() >= report.end_bytes, heard(view, node, now)) {
         (true, _) => Tail::Held,
         (false, true) => Tail::At(node),
         (false, false) => Tail::None,
     }
+}
+
+/// The copy of the stream at another site that has most of it, beyond what `to` holds, and where that ends. It is not
+/// known to be all that the primary sent.
+pub fn copy(group: &Group, view: &View, to: &MemberName, now: Moment) -> Option<(NodeId, u64)> {
+    let primary = group.primary.as_ref()?;
+    let (_, status) = view.freshest(&group.spec.name, to)?;
+    if status.replid != primary.lineage.start.replid {
+        return None;
+    }
+    let reach_bytes = status.reach_bytes();
+    let joining = view.copies(group).filter(|(node, report)| {
+        heard(view, *node, now) && report.start_bytes <= reach_bytes && reach_bytes < report.end_bytes
+    });
+    joining.map(|(node, report)| (node, report.end_bytes)).max_by_key(|(node, end)| (*end, Reverse(*node)))
+}
+
+/// Whether replies may have been let go on the word of a node that cannot be asked for the stream now.
+pub fn holder_is_missing(group: &Group, view: &View, now: Moment) -> bool {
+    let Some(node) = group.primary.as_ref().and_then(|p| p.holder.filter(|_| !p.degraded)) else {
+        return false;
+    };
+    view.holder(group).is_none() || !heard(view, node, now)
+}
+
+fn heard(view: &View, node: NodeId, now: Moment) -> bool {
+    view.heard.get(&node).is_some_and(|at| now.since(*at) <= CURRENT_WITHIN)
 }
 
 /// What would be lost if `candidate` took over, the tail read. The primary was last known to be open at `ended`; one that
@@ -55,8 +96,18 @@ pub fn expected(
     ended: Moment,
     now: Moment,
 ) -> Loss {
-    let report = view.witness(group).map(|(_, report)| report);
     let tail = tail(group, view, &candidate.member.name, now);
+    let witness = view.witness(group);
+    if let Tail::At(node) = tail
+        && witness.is_none_or(|(witness, _)| witness != node)
+    {
+        // Its end is not that of the stream, and nothing says when its last byte was sent.
+        let end_bytes =
+            view.copies(group).find(|(id, _)| *id == node).map_or(0, |(_, report)| report.end_bytes);
+        let shut_by = if silent { fence::shut_by(group, view, now) } else { ended };
+        return loss::estimate(group, view, candidate.reach_bytes.max(end_bytes), shut_by);
+    }
+    let report = witness.map(|(_, report)| report);
     let reach = match (tail, report) {
         (Tail::At(_), Some(report)) => candidate.reach_bytes.max(report.end_bytes),
         _ => candidate.reach_bytes,

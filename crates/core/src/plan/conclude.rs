@@ -56,7 +56,7 @@ pub fn conclude(
             })
         }
         (Outcome::Rescued { end, fetched_bytes, complete }, Phase::Rescue) => {
-            Some(rescued(transition, action, end, *fetched_bytes, *complete, at))
+            Some(rescued(group_state, transition, action, end, *fetched_bytes, *complete, at))
         }
         (Outcome::Promoted { lineage, refused }, Phase::Promote) => {
             let ActionKind::Promote { admit, refuse, witness, .. } = &action.kind else { return None };
@@ -105,6 +105,7 @@ fn fence_set(
 }
 
 fn rescued(
+    group: &Group,
     t: &Transition,
     action: &Action,
     end: &Position,
@@ -112,10 +113,12 @@ fn rescued(
     complete: bool,
     at: WallTime,
 ) -> Command {
-    let residue = match &action.kind {
-        ActionKind::Rescue { residue, .. } => *residue,
-        _ => Loss::Unknown,
+    let (residue, holder) = match &action.kind {
+        ActionKind::Rescue { residue, holder, .. } => (*residue, Some(*holder)),
+        _ => (Loss::Unknown, None),
     };
+    let primary = group.primary.as_ref();
+    let relied_on = primary.is_some_and(|p| holder.is_some() && p.holder == holder && !p.degraded);
     // A primary that lives can end a stream by EOF as well.
     let complete = complete && matches!(t.proof, Some(Proof::Detached { .. }));
     let (lost, note) = if complete {
@@ -123,6 +126,12 @@ fn rescued(
             residue,
             format!("{} has read the tail to its end at {}: {fetched_bytes} bytes", t.to, end.offset_bytes),
         )
+    } else if relied_on {
+        let note = format!(
+            "{} has read all that another site held: {fetched_bytes} bytes; no reply relied on more",
+            t.to
+        );
+        (t.lost, note)
     } else {
         (t.lost, format!("{} has read what was left of the tail: {fetched_bytes} bytes", t.to))
     };

@@ -1,16 +1,18 @@
 //! The primary is down: start a failover, or say why not.
 
 use super::{Context, Step, StepKind};
-use crate::detect::{self, Candidate, Health, Verdict};
+use crate::detect::{self, Candidate, Health, Tail, Verdict};
 use crate::{
-    BlockReason, Cause, Command, FailoverMode, FencePolicy, Loss, Moment, Position, Primary, Proof,
-    StartTransition, TransitionOutcome, WallTime,
+    BlockReason, Cause, Command, Durability, FailoverMode, FencePolicy, Loss, Moment, Position, Primary,
+    Proof, StartTransition, TransitionOutcome, WallTime,
 };
 use std::time::Duration;
 
 const RULE: &str = "fail_over";
 /// After a failover for silence was rolled back, because the primary answered after all, the next waits so long.
 const HOLD_OFF: Duration = Duration::from_secs(5);
+/// How long the node that holds the stream at another site may stay unheard before a dead primary is replaced without.
+const HOLDER_WITHIN: Duration = Duration::from_secs(2);
 
 pub(super) fn steps(c: &Context<'_>) -> Vec<Step> {
     let Some(primary) = &c.group.primary else { return vec![] };
@@ -66,6 +68,9 @@ fn decide(c: &Context<'_>, primary: &Primary, verdict: &Verdict) -> Decision {
     let Some(best) = candidates.first() else {
         return Decision::Block(BlockReason::NoCandidate { detail: nobody(c) });
     };
+    if cause == Cause::Death && waits_for_holder(c, best, verdict) {
+        return Decision::Wait;
+    }
     let lost = detect::loss(c.group, c.view, best, cause == Cause::Silence, ended, c.now);
     let budget = c.group.spec.max_loss;
     if !budget.allows(lost) {
@@ -73,6 +78,15 @@ fn decide(c: &Context<'_>, primary: &Primary, verdict: &Verdict) -> Decision {
     }
     let asked = Asked { cause, planned: false, requested_by: None, reason: None };
     Decision::Start(Box::new(start(c, primary, best, verdict, proof, lost, asked)))
+}
+
+/// Whether what replies relied on may be had in a moment: its node is not heard yet, and there is no other tail.
+fn waits_for_holder(c: &Context<'_>, best: &Candidate<'_>, verdict: &Verdict) -> bool {
+    let dead_for = c.now.since(verdict.since.unwrap_or(c.now).max(c.view.leading_since));
+    c.group.spec.durability == Durability::Site
+        && dead_for < HOLDER_WITHIN
+        && detect::holder_is_missing(c.group, c.view, c.now)
+        && detect::tail(c.group, c.view, &best.member.name, c.now) == Tail::None
 }
 
 /// What a start says besides the facts.

@@ -4,7 +4,7 @@
 //! raised by setting and reading back before it is committed; a member is committed into the quorum before it is
 //! admitted, and leaves it after the primary refused it. Each is one step here, found from scratch each time.
 
-use super::{Context, Step, StepKind};
+use super::{Context, Step, StepKind, holder};
 use crate::detect::{self, CURRENT_WITHIN, Health};
 use crate::view::{MemberStatus, SHUT_MIN_REPLICAS};
 use crate::{
@@ -40,7 +40,8 @@ pub(super) fn steps(c: &Context<'_>) -> Vec<Step> {
     if shut || !status.is_primary() || c.now.since(at) > CURRENT_WITHIN {
         return vec![];
     }
-    quorum(c, primary, member, status)
+    let held = holder::steps(c, primary, member);
+    if held.is_empty() { quorum(c, primary, member, status) } else { held }
 }
 
 /// Whether the primary admits the member as a replica.

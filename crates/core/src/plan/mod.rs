@@ -10,6 +10,7 @@ mod endpoint;
 mod fail_over;
 mod first_primary;
 mod guard;
+mod holder;
 mod keep_order;
 mod proceed;
 

@@ -19,6 +19,8 @@ const PROMOTE_WITHIN: Duration = Duration::from_secs(3);
 const WAIT_OUT_WITHIN: Duration = Duration::from_secs(10);
 /// How long the tail may take to reach the candidate.
 const RESCUE_WITHIN: Duration = Duration::from_secs(2);
+/// After so many attempts the tail is read from another node that has it, if there is one.
+const RESCUES_BEFORE_ANOTHER: u32 = 2;
 /// How often an action is tried before the transition is given up.
 const TRIES_MAX: u32 = 5;
 /// How long the old primary may stay away before the transition counts as settled without it.
@@ -135,17 +137,26 @@ fn kill(c: &Context<'_>, t: &Transition, from: &MemberSpec) -> Option<Step> {
     c.perform("kill", t.epoch, from, kind)
 }
 
-/// The candidate reads what the witness kept, within a bound.
+/// The candidate reads what was kept of the stream, within a bound: from the node that was committed for it, and where
+/// that does not answer from another that has it.
 fn rescue(c: &Context<'_>, t: &Transition) -> Vec<Step> {
     const RULE: &str = "rescue";
-    let (Some(to), Some(holder), Some(primary)) = (c.group.spec.member(&t.to), t.rescue, &c.group.primary)
+    let (Some(to), Some(committed), Some(primary)) = (c.group.spec.member(&t.to), t.rescue, &c.group.primary)
     else {
         return give_up(c, t, RULE, format!("{} is no longer a member", t.to));
     };
     if detect::verdict(c.group, &to.name, c.view, c.now).health == Health::Dead {
         return give_up(c, t, RULE, format!("{} died before it was promoted", t.to));
     }
-    if let Some(why) = hopeless(c, t, &to.name, "rescue", RESCUE_WITHIN) {
+    let away = c.view.heard.get(&committed).is_none_or(|at| c.now.since(*at) > detect::CURRENT_WITHIN);
+    let key = ActionKey { group: t.group.clone(), epoch: t.epoch, member: to.name.clone(), word: "rescue" };
+    let tried = c.view.failures.get(&key).map_or(0, |f| f.count);
+    let instead = detect::copy(c.group, c.view, &to.name, c.now).map(|(node, _)| node);
+    let instead = instead.filter(|node| *node != committed && (away || tried >= RESCUES_BEFORE_ANOTHER));
+    let times = if instead.is_some() { 2 } else { 1 };
+    let why = hopeless_after(c, t, &to.name, "rescue", RESCUE_WITHIN * times, TRIES_MAX * times);
+    let holder = instead.unwrap_or(committed);
+    if let Some(why) = why {
         let command = Command::ConfirmRescue {
             group: t.group.clone(),
             epoch: t.epoch,
@@ -268,12 +279,23 @@ fn hopeless(
     word: &'static str,
     within: Duration,
 ) -> Option<String> {
+    hopeless_after(c, t, member, word, within, TRIES_MAX)
+}
+
+fn hopeless_after(
+    c: &Context<'_>,
+    t: &Transition,
+    member: &MemberName,
+    word: &'static str,
+    within: Duration,
+    tries_max: u32,
+) -> Option<String> {
     let key = ActionKey { group: t.group.clone(), epoch: t.epoch, member: member.clone(), word };
     if c.view.running.contains(&key) {
         return None;
     }
     let failure = c.view.failures.get(&key);
-    if let Some(f) = failure.filter(|f| f.permanent || f.count >= TRIES_MAX) {
+    if let Some(f) = failure.filter(|f| f.permanent || f.count >= tries_max) {
         return Some(f.message.clone());
     }
     let late = c.now.since(phase_since(c)) >= within;

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, unreachable_pub)]
 
 mod gates;
+mod holder;
 mod script;
 mod server;
 mod world;

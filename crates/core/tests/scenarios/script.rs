@@ -62,6 +62,9 @@ pub fn execute(world: &mut World, line: &str) -> Vec<String> {
         ),
         "resume" => propose(world, &Command::Resume { group: group(), by: "ops".into(), at: world.wall() }),
         "status" => status(world),
+        "copies" => world.say_copies(),
+        "starve" => drop(world.starved.insert(NodeId(number(args[0].trim_start_matches('n'))))),
+        "feed" => drop(world.starved.remove(&NodeId(number(args[0].trim_start_matches('n'))))),
         other => panic!("no such word: {other}"),
     }
     std::mem::take(&mut world.said)
@@ -94,6 +97,8 @@ fn configure(world: &mut World, kind: GroupKind, args: &[&str]) {
         match arg.split_once('=') {
             Some(("failover", "manual")) => spec.failover = FailoverMode::Manual,
             Some(("may_kill", "true")) => spec.may_kill = true,
+            Some(("durability", "site")) => spec.durability = Durability::Site,
+            Some(("on_no_site", "degrade")) => spec.on_no_site = OnNoSite::Degrade,
             Some(("fence", "none")) => spec.fence = FencePolicy::None,
             Some(("max_loss", value)) => spec.max_loss = value.replace('_', " ").parse().unwrap(),
             Some(other) => panic!("{other:?}"),

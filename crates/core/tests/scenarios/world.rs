@@ -1,6 +1,7 @@
 //! Servers, nodes and a log that commits at once: enough of a world to read the rules by.
 
 use crate::gates::Gate;
+use crate::holder::Copy;
 use crate::server::Server;
 use primacy_core::plan::{StepKind, conclude, plan};
 use primacy_core::view::{ConnectFailure, Failure, LinkEnd, Observation, Reach, View, WitnessReport};
@@ -36,6 +37,10 @@ pub struct World {
     pub witness: Option<Witness>,
     /// What the nodes know of an endpoint group, and their gates.
     pub gates: BTreeMap<NodeId, Gate>,
+    /// The copies of the stream that nodes keep for another site.
+    pub copies: BTreeMap<NodeId, Copy>,
+    /// Nodes that are not given the stream by the witness.
+    pub starved: BTreeSet<NodeId>,
     histories: u32,
 }
 
@@ -76,6 +81,8 @@ impl World {
             isolated: None,
             witness: None,
             gates: BTreeMap::new(),
+            copies: BTreeMap::new(),
+            starved: BTreeSet::new(),
             histories: 0,
         }
     }
@@ -92,6 +99,7 @@ impl World {
         self.index += 1;
         let primary = self.state.groups.get(&group()).and_then(|g| g.primary.clone());
         let phase = self.phase();
+        let held = primary.as_ref().map(|p| (p.epoch, p.holder, p.degraded));
         let applied = self.state.apply(self.index, command);
         match &applied {
             Ok(events) => {
@@ -103,6 +111,10 @@ impl World {
         }
         if self.state.groups.get(&group()).and_then(|g| g.primary.clone()) != primary {
             self.view.primary_since.insert(group(), self.now);
+        }
+        let primary = self.state.groups.get(&group()).and_then(|g| g.primary.as_ref());
+        if primary.map(|p| (p.epoch, p.holder, p.degraded)) != held {
+            self.view.holder_since.insert(group(), self.now);
         }
         if self.phase() != phase {
             self.view.phase_since.insert(group(), self.now);
@@ -122,6 +134,7 @@ impl World {
             self.replicate();
             self.observe();
             self.guard();
+            self.hold();
             self.settle();
         }
     }
@@ -238,6 +251,7 @@ impl World {
                 }
                 self.replicate();
                 self.guard();
+                self.hold();
             }
         }
         self.say("    never comes to rest");
@@ -285,8 +299,11 @@ impl World {
         let name = action.member.as_str();
         let site = self.sites.get(name).cloned();
         let leader_site = self.view.nodes.get(&self.view.me).cloned();
-        if let ActionKind::Rescue { of, .. } = &action.kind {
-            return self.rescue(name, *of);
+        if let ActionKind::Rescue { of, holder, .. } = &action.kind {
+            if self.down_nodes.contains(holder) || self.apart(self.site_of_node(*holder), site.as_ref()) {
+                return Err(format!("n{holder} does not answer"));
+            }
+            return self.rescue(name, *holder, *of);
         }
         if let ActionKind::Kill { .. } = &action.kind {
             let near = self.same_host.iter().any(|(_, member)| member == name);
@@ -362,8 +379,19 @@ impl World {
         }
     }
 
-    /// The candidate reads what the witness kept.
-    fn rescue(&mut self, name: &str, of: Epoch) -> Result<Outcome, String> {
+    /// The candidate reads what the witness kept, or a copy of it.
+    fn rescue(&mut self, name: &str, holder: NodeId, of: Epoch) -> Result<Outcome, String> {
+        if let Some(copy) = self.copies.get_mut(&holder).filter(|c| c.of.0 == of) {
+            copy.sealed = true;
+            let copy = copy.clone();
+            let server = self.servers.get_mut(name).unwrap();
+            let replid = copy.replid.filter(|id| server.replid == *id && server.offset >= copy.start);
+            let replid = replid.ok_or("the copy does not join")?;
+            let fetched_bytes = copy.end.saturating_sub(server.offset);
+            server.offset = server.offset.max(copy.end);
+            let end = Position { replid, offset_bytes: copy.end };
+            return Ok(Outcome::Rescued { end, fetched_bytes, complete: false });
+        }
         let tail = self.witness.clone().filter(|w| w.of.0 == of && !self.down_nodes.contains(&w.node));
         let Some(tail) = tail else { return Err("the witness is gone".to_owned()) };
         let server = self.servers.get_mut(name).unwrap();
@@ -461,6 +489,7 @@ impl World {
         let since = self.now;
         self.view =
             View { me: NodeId(node), term: Term(term), leading_since: since, nodes, ..View::default() };
+        self.view.holder_since.insert(group(), since);
         self.observe();
         self.settle();
     }
@@ -487,8 +516,9 @@ fn event(event: &Event) -> String {
         Event::OrphanedFound { member, bytes, .. } => {
             format!("{member} is back with {bytes} bytes of its own")
         }
-        Event::HolderAppointed { node, .. } => {
-            node.map_or("no holder".to_owned(), |n| format!("n{n} is the holder"))
+        Event::HolderAppointed { node, degraded, .. } => {
+            let holder = node.map_or("no holder".to_owned(), |n| format!("n{n} is the holder"));
+            if *degraded { format!("{holder}, and gates go on without one") } else { holder }
         }
         Event::TransitionEnded { outcome, lost, failure, .. } => {
             let why = failure.as_ref().map(|f| format!(": {f}")).unwrap_or_default();
