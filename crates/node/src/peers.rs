@@ -10,6 +10,8 @@ use tower::service_fn;
 const CONNECT_WITHIN: Duration = Duration::from_secs(1);
 const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(2);
 const KEEP_ALIVE_WITHIN: Duration = Duration::from_secs(2);
+/// What may be on its way to us unread: a stream that is copied between sites must not wait a round trip for each 64 KiB.
+const WINDOW_BYTES: u32 = 8 * 1024 * 1024;
 /// More addresses than a cluster ever has: those of nodes that are gone are forgotten then.
 const CHANNELS_MAX: usize = 64;
 
@@ -38,6 +40,8 @@ impl Peers {
 fn open(address: &str) -> Option<Channel> {
     let endpoint = Endpoint::from_shared(format!("http://{address}")).ok()?;
     let endpoint = endpoint
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(WINDOW_BYTES)
         .http2_keep_alive_interval(KEEP_ALIVE_EVERY)
         .keep_alive_timeout(KEEP_ALIVE_WITHIN)
         .keep_alive_while_idle(true);

@@ -11,6 +11,7 @@
 mod convert;
 mod error;
 pub mod gate;
+pub mod holder;
 pub mod refusal;
 pub mod sighting;
 pub mod witness;

@@ -57,7 +57,7 @@ fn unable_since(c: &Context<'_>, primary: &Primary) -> Option<Moment> {
     let appointed = c.view.holder_since.get(&c.group.spec.name).copied().unwrap_or(c.now);
     let known = appointed.max(c.view.leading_since);
     match (primary.holder, c.view.holder(c.group)) {
-        (Some(id), Some((_, report))) if report.covers => {
+        (Some(id), Some((_, report))) if report.covers && !report.sealed => {
             let last = c.view.heard.get(&id).copied().unwrap_or(known);
             (!heard(c, id)).then_some(last)
         }

@@ -10,8 +10,8 @@ use futures::future::BoxFuture;
 use metrics::{counter, gauge};
 use primacy_core::{Durability, Epoch, Group, GroupKind, GroupName, Moment, NodeId, Phase};
 use primacy_gate::{Cover, Door, Gate, GateOptions};
-use primacy_redis::{StreamOffset, Tail};
-use primacy_runtime::{Task, sleep, spawn, watch};
+use primacy_redis::StreamOffset;
+use primacy_runtime::{Task, sleep, spawn, timeout, watch};
 use primacy_wire::v1;
 use primacy_wire::v1::site_client::SiteClient;
 use std::collections::BTreeMap;
@@ -26,6 +26,10 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(1);
 /// How long the primary may take to say where its stream is.
 const BARRIER_WITHIN: Duration = Duration::from_secs(2);
 const AGAIN_AFTER: Duration = Duration::from_millis(50);
+/// A node that is followed and says nothing for so long is asked anew; it gives a sign of life six times as often.
+const SILENT_AFTER: Duration = Duration::from_millis(1_500);
+/// How long replies wait for somebody at another site to be named before the door closes.
+const UNHELD_MAX: Duration = Duration::from_secs(5);
 
 /// The gates of a node.
 pub(crate) struct Gates {
@@ -39,11 +43,36 @@ struct Entrance {
     gate: Gate,
 }
 
-/// What a gate relies on, once for each epoch.
+/// What a gate relies on. Another one takes over what is held when that changes.
 struct Followed {
     epoch: Epoch,
+    on: On,
+    since: Moment,
     cover: Arc<dyn Cover>,
     _following: Task<()>,
+}
+
+/// On whose word replies are let go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum On {
+    /// That of the witness at the primary's site.
+    Witness,
+    /// That of the node which holds the stream at another site.
+    Holder(NodeId),
+    /// Nobody's: they wait.
+    Nobody,
+}
+
+impl On {
+    fn of(group: &Group) -> On {
+        let primary =
+            group.primary.as_ref().filter(|p| group.spec.durability == Durability::Site && !p.degraded);
+        match primary.map(|p| p.holder) {
+            None => On::Witness,
+            Some(Some(node)) => On::Holder(node),
+            Some(None) => On::Nobody,
+        }
+    }
 }
 
 impl Gates {
@@ -125,30 +154,38 @@ impl Gates {
         let held = group.spec.kind == GroupKind::Redis && group.spec.durability != Durability::Async;
         let (until, hold) = if held || group.spec.kind == GroupKind::Endpoint {
             let until = guards.leases.until(name, primary.epoch, at)?;
-            (Some(until), if held { Some(self.cover(guards, name, group)?) } else { None })
+            (Some(until), if held { Some(self.cover(guards, name, group, at)?) } else { None })
         } else {
             (None, None)
         };
         Some(Door { epoch: primary.epoch, target: target.address.clone(), until, hold })
     }
 
-    /// What replies wait for under the present epoch.
-    fn cover(&self, guards: &Arc<Guards>, name: &GroupName, group: &Group) -> Option<Arc<dyn Cover>> {
+    /// What replies wait for under the present epoch; none when that has been nobody for too long.
+    fn cover(
+        &self,
+        guards: &Arc<Guards>,
+        name: &GroupName,
+        group: &Group,
+        at: Moment,
+    ) -> Option<Arc<dyn Cover>> {
         let primary = group.primary.as_ref()?;
         let member = group.spec.member(&primary.member)?;
+        let (epoch, on) = (primary.epoch, On::of(group));
         let mut followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = followed.get(name).filter(|f| f.epoch == primary.epoch) {
-            return Some(known.cover.clone());
+        if let Some(known) = followed.get(name).filter(|f| (f.epoch, f.on) == (epoch, on)) {
+            let waiting = known.on == On::Nobody && at.since(known.since) >= UNHELD_MAX;
+            return (!waiting).then(|| known.cover.clone());
         }
         let (covered, _) = watch::channel(0);
-        let cover = HeldByWitness {
+        let cover = Held {
             offset: StreamOffset::new(&guards.links, name, &member.name, &member.address, BARRIER_WITHIN),
-            covered: covered.subscribe(),
+            covered: covered.clone(),
         };
-        let source = Source { guards: Arc::downgrade(guards), group: name.clone(), epoch: primary.epoch };
+        let source = Source { guards: Arc::downgrade(guards), group: name.clone(), epoch, on };
         let following = spawn(source.follow(covered));
         let cover: Arc<dyn Cover> = Arc::new(cover);
-        let known = Followed { epoch: primary.epoch, cover: cover.clone(), _following: following };
+        let known = Followed { epoch, on, since: at, cover: cover.clone(), _following: following };
         followed.insert(name.clone(), known);
         Some(cover)
     }
@@ -169,47 +206,50 @@ fn same(a: Option<&Door>, b: Option<&Door>) -> bool {
     }
 }
 
-/// Replies wait until the witness at the primary's site holds the stream that covers them.
-struct HeldByWitness {
+/// Replies wait until somebody else holds the stream that covers them.
+struct Held {
     offset: StreamOffset,
-    covered: watch::Receiver<u64>,
+    /// Here as well as with the source, so that it outlasts the source for as long as a gate relies on it.
+    covered: watch::Sender<u64>,
 }
 
-impl Cover for HeldByWitness {
+impl Cover for Held {
     fn barrier(&self) -> BoxFuture<'static, io::Result<u64>> {
         let offset = self.offset.clone();
         Box::pin(async move { offset.ask().await })
     }
 
     fn covered(&self) -> watch::Receiver<u64> {
-        self.covered.clone()
+        self.covered.subscribe()
     }
 }
 
 /// Another primary has taken over.
 struct EpochOver;
 
-/// Where the end of the witness's tail is known from.
+/// Where it is known from how far the stream is held.
 struct Source {
     guards: Weak<Guards>,
     group: GroupName,
     epoch: Epoch,
+    on: On,
 }
 
 impl Source {
-    /// Tells how far the witness's tail of this epoch reaches, until the epoch is over.
+    /// Tells how far the stream of this epoch is held, until the epoch is over.
     async fn follow(self, covered: watch::Sender<u64>) {
         loop {
             let Some(guards) = self.guards.upgrade() else { return };
             let mut changed = guards.changed.subscribe();
-            let Ok(witness) = self.witness(&guards) else { return };
-            match witness {
+            let Ok(holds) = self.who(&guards) else { return };
+            match holds {
                 Some(node) if node == guards.me => {
-                    let tail = guards.tail(&self.group, self.epoch);
+                    let progress = self.own(&guards);
                     drop(guards);
                     tokio::select! {
-                        () = own(tail, &covered) => sleep(AGAIN_AFTER).await,
+                        () = follow_own(progress, &covered) => sleep(AGAIN_AFTER).await,
                         changed = changed.changed() => if changed.is_err() { return },
+                        () = self.until_another(node) => {}
                     }
                 }
                 Some(node) => {
@@ -217,7 +257,7 @@ impl Source {
                     let channel = address.and_then(|address| guards.peers.channel(&address));
                     drop(guards);
                     if let Some(channel) = channel {
-                        self.other(SiteClient::new(channel), &covered).await;
+                        self.other(node, SiteClient::new(channel), &covered).await;
                     }
                     sleep(AGAIN_AFTER).await;
                 }
@@ -229,15 +269,59 @@ impl Source {
         }
     }
 
-    fn witness(&self, guards: &Guards) -> Result<Option<NodeId>, EpochOver> {
+    /// The node that holds the stream.
+    fn who(&self, guards: &Guards) -> Result<Option<NodeId>, EpochOver> {
         guards.consensus.read(|state| {
             let primary = state.groups.get(&self.group).and_then(|g| g.primary.as_ref());
-            primary.filter(|p| p.epoch == self.epoch).map(|p| p.witness).ok_or(EpochOver)
+            let primary = primary.filter(|p| p.epoch == self.epoch).ok_or(EpochOver)?;
+            Ok(match self.on {
+                On::Witness => primary.witness,
+                On::Holder(node) => Some(node),
+                On::Nobody => None,
+            })
         })
     }
 
-    /// Follows the tail of another node: what has arrived here from it is held there.
-    async fn other(&self, mut client: SiteClient<tonic::transport::Channel>, covered: &watch::Sender<u64>) {
+    /// How far this node holds it.
+    fn own(&self, guards: &Guards) -> Option<watch::Receiver<u64>> {
+        match self.on {
+            On::Witness => guards.tail(&self.group, self.epoch).map(|tail| tail.progress()),
+            On::Holder(_) => guards.acknowledged(&self.group, self.epoch),
+            On::Nobody => None,
+        }
+    }
+
+    /// Follows what another node holds, until that is another one.
+    async fn other(
+        &self,
+        node: NodeId,
+        client: SiteClient<tonic::transport::Channel>,
+        covered: &watch::Sender<u64>,
+    ) {
+        tokio::select! {
+            () = self.until_another(node) => {}
+            () = async {
+                match self.on {
+                    On::Witness => self.tail_of(client, covered).await,
+                    On::Holder(_) => self.word_of(client, covered).await,
+                    On::Nobody => {}
+                }
+            } => {}
+        }
+    }
+
+    async fn until_another(&self, node: NodeId) {
+        loop {
+            sleep(tails::SIGN_OF_LIFE_EVERY).await;
+            let Some(guards) = self.guards.upgrade() else { return };
+            if !matches!(self.who(&guards), Ok(Some(present)) if present == node) {
+                return;
+            }
+        }
+    }
+
+    /// Follows the tail of a witness elsewhere: what has arrived here from it is held there.
+    async fn tail_of(&self, mut client: SiteClient<tonic::transport::Channel>, covered: &watch::Sender<u64>) {
         let request = v1::FetchTailRequest {
             group: self.group.as_str().to_owned(),
             of_epoch: self.epoch.0,
@@ -245,18 +329,27 @@ impl Source {
             from_bytes: tails::FROM_ITS_END,
             follow: true,
         };
-        let Ok(chunks) = client.fetch_tail(request).await else { return };
+        let Ok(Ok(chunks)) = timeout(SILENT_AFTER, client.fetch_tail(request)).await else { return };
         let mut chunks = chunks.into_inner();
-        while let Ok(Some(chunk)) = chunks.message().await {
+        while let Ok(Ok(Some(chunk))) = timeout(SILENT_AFTER, chunks.message()).await {
             raise(covered, chunk.at_bytes + chunk.data.len() as u64);
+        }
+    }
+
+    /// Follows what the holder acknowledges.
+    async fn word_of(&self, mut client: SiteClient<tonic::transport::Channel>, covered: &watch::Sender<u64>) {
+        let request = v1::WatchTailRequest { group: self.group.as_str().to_owned(), of_epoch: self.epoch.0 };
+        let Ok(Ok(ends)) = timeout(SILENT_AFTER, client.watch_tail(request)).await else { return };
+        let mut ends = ends.into_inner();
+        while let Ok(Ok(Some(end))) = timeout(SILENT_AFTER, ends.message()).await {
+            raise(covered, end.end_bytes);
         }
     }
 }
 
-/// Follows a tail of this node until it is sealed.
-async fn own(tail: Option<Tail>, covered: &watch::Sender<u64>) {
-    let Some(tail) = tail else { return };
-    let mut progress = tail.progress();
+/// Follows what this node itself holds, until that ends.
+async fn follow_own(progress: Option<watch::Receiver<u64>>, covered: &watch::Sender<u64>) {
+    let Some(mut progress) = progress else { return };
     loop {
         raise(covered, *progress.borrow_and_update());
         if progress.changed().await.is_err() {

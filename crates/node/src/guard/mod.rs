@@ -10,6 +10,7 @@
 
 mod ask;
 mod gates;
+mod holder;
 mod kill;
 mod leases;
 mod orphans;
@@ -17,12 +18,14 @@ mod post;
 mod tails;
 
 pub(crate) use gates::Gates;
+pub(crate) use holder::watch_holder;
 pub(crate) use tails::{TailError, send};
 
 use crate::config::NodeConfig;
 use crate::lead::Board;
 use crate::observe::{News, until};
 use crate::peers::Peers;
+use holder::Holding;
 use leases::Leases;
 use metrics::{counter, gauge};
 use orphans::Orphan;
@@ -54,7 +57,10 @@ pub(crate) struct Guards {
     /// Where replicas fetch tails from this node, and under which address a primary lists its witness.
     pub(crate) announce: (String, u16),
     pub(crate) gates: Gates,
+    /// Locked before the holdings, and both before the board.
     posts: Mutex<BTreeMap<GroupName, Post>>,
+    /// The copies of streams for another site.
+    holdings: Mutex<BTreeMap<GroupName, Holding>>,
     leases: Leases,
     wake: Notify,
     /// Rises whenever a post appears or goes, for those who follow its tail.
@@ -90,6 +96,7 @@ impl Guards {
             announce,
             gates,
             posts: Mutex::default(),
+            holdings: Mutex::default(),
             leases: Leases::default(),
             wake: Notify::new(),
             changed,
@@ -130,13 +137,17 @@ impl Guards {
         let at = now();
         let (mut changed, mut gates) = (false, BTreeMap::new());
         {
-            let mut posts = self.posts();
+            let (mut posts, mut holdings) = (self.posts(), self.holdings());
+            let mut held = Vec::new();
             self.consensus.read(|state| {
                 let before = posts.len();
                 posts.retain(|name, _| state.groups.contains_key(name));
+                holdings.retain(|name, _| state.groups.contains_key(name));
                 changed |= posts.len() != before;
                 for (name, group) in &state.groups {
                     changed |= self.reconcile_post(&mut posts, name, group, at);
+                    let report = self.reconcile_holding(&mut holdings, name, group, at);
+                    held.extend(report.map(|report| (name.clone(), report)));
                     let leads = self.gates.follow(self, name, group, at);
                     if group.spec.kind == GroupKind::Endpoint {
                         gates.insert(name.clone(), (group.epoch_last(), leads));
@@ -144,6 +155,10 @@ impl Guards {
                 }
             });
             self.board.keep_witnesses(|group| posts.contains_key(group));
+            self.board.keep_holders(|group| holdings.contains_key(group));
+            for (group, report) in &held {
+                self.tell_holder(group, report);
+            }
         }
         if changed {
             self.changed.send_if_modified(|n| {

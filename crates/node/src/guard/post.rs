@@ -7,7 +7,7 @@ use primacy_redis::{Links, Tail, Witness, WitnessOptions, WitnessStatus};
 use primacy_runtime::{Task, now, spawn};
 use std::sync::{Arc, Weak};
 
-/// A witness of one primary under one epoch. Dropping it closes it.
+/// A witness of one primary under one epoch. Dropping it closes it and ends its tail.
 pub(super) struct Post {
     pub(super) epoch: Epoch,
     pub(super) member: MemberName,
@@ -52,6 +52,13 @@ impl Post {
 
     pub(super) fn tail(&self) -> Option<Tail> {
         self.witness.tail()
+    }
+}
+
+impl Drop for Post {
+    /// Whoever follows its tail looks for the next one.
+    fn drop(&mut self) {
+        self.witness.seal();
     }
 }
 

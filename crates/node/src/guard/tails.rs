@@ -1,6 +1,7 @@
 //! The way of a tail to the candidate: sealed where it is kept, fetched once, read by the candidate beside us.
 
 use super::Guards;
+use super::holder::Holding;
 use super::post::Post;
 use primacy_core::view::LinkEnd;
 use primacy_core::{Action, Address, Epoch, GroupName, Position, Revision};
@@ -47,6 +48,10 @@ pub(crate) enum TailError {
     Candidate(String),
 }
 
+/// Sealing is one message; a node that does not answer so soon is not waited for.
+const SEALED_WITHIN: Duration = Duration::from_secs(1);
+/// While a tail that is followed does not grow, and while an end that is watched does not move, they are told again so often.
+pub(super) const SIGN_OF_LIFE_EVERY: Duration = Duration::from_millis(250);
 /// Asked for as an offset: from wherever the tail ends now. The first chunk is empty then, and says where that is.
 pub(crate) const FROM_ITS_END: u64 = u64::MAX;
 /// Chunks on the wire.
@@ -57,7 +62,10 @@ impl Guards {
     pub(crate) fn seal(&self, group: &GroupName, epoch: Epoch, of: Epoch) -> Result<Sealed, TailError> {
         let mut posts = self.posts();
         let unknown = || TailError::Unknown { group: group.clone(), epoch: of };
-        let post = posts.get_mut(group).filter(|post| post.epoch == of).ok_or_else(unknown)?;
+        let Some(post) = posts.get_mut(group).filter(|post| post.epoch == of) else {
+            drop(posts);
+            return self.seal_holding(group, epoch, of);
+        };
         let before = post.status();
         let status = post.seal(epoch);
         Ok(Sealed {
@@ -69,9 +77,12 @@ impl Guards {
         })
     }
 
-    /// The tail that this node keeps of the stream of an epoch.
+    /// The tail that this node keeps of the stream of an epoch: as witness, or a copy of it.
     pub(crate) fn tail(&self, group: &GroupName, of: Epoch) -> Option<Tail> {
-        self.posts().get(group).filter(|post| post.epoch == of).and_then(Post::tail)
+        let own = self.posts().get(group).filter(|post| post.epoch == of).and_then(Post::tail);
+        own.or_else(|| {
+            self.holdings().get(group).filter(|holding| holding.epoch == of).and_then(Holding::tail)
+        })
     }
 
     /// Has a candidate read the tail of `of`, kept by the node at `holder` (none: this one).
@@ -158,7 +169,7 @@ impl Guards {
             epoch: action.epoch.0,
             of_epoch: of.0,
         };
-        let answer = timeout(within, client.seal_tail(request)).await;
+        let answer = timeout(within.min(SEALED_WITHIN), client.seal_tail(request)).await;
         let answer = answer.map_err(|_| TailError::Holder(format!("{address} does not answer")))?;
         let sealed = answer.map_err(|status| TailError::Holder(status.message().to_owned()))?.into_inner();
         Ok(Sealed {
@@ -215,7 +226,8 @@ pub(crate) async fn pour(
     Ok(())
 }
 
-/// Sends what a tail holds after `from`; with `follow` as it grows, until it is sealed.
+/// Sends what a tail holds after `from`; with `follow` as it grows, until it is sealed, and an empty chunk at its end as a
+/// sign of life.
 pub(crate) async fn send(
     tail: Tail,
     from: u64,
@@ -226,10 +238,8 @@ pub(crate) async fn send(
     let mut at_bytes = from;
     if from == FROM_ITS_END {
         at_bytes = *progress.borrow_and_update();
-        if chunks.send(Ok(v1::TailChunk { at_bytes, data: Bytes::new() })).await.is_err() {
-            return;
-        }
     }
+    let mut greet = follow || from == FROM_ITS_END;
     loop {
         match tail.read(at_bytes, CHUNK_BYTES_MAX) {
             Read::Bytes(data) => {
@@ -239,10 +249,14 @@ pub(crate) async fn send(
                 }
                 at_bytes = next;
             }
-            Read::AtEnd if follow => {
-                if progress.changed().await.is_err() {
+            Read::AtEnd | Read::Sealed if greet => {
+                greet = false;
+                if chunks.send(Ok(v1::TailChunk { at_bytes, data: Bytes::new() })).await.is_err() {
                     return;
                 }
+            }
+            Read::AtEnd if follow => {
+                greet = timeout(SIGN_OF_LIFE_EVERY, progress.changed()).await.is_err();
             }
             Read::AtEnd | Read::Sealed => return,
             Read::Gone { start } => {

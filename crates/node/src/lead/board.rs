@@ -9,8 +9,8 @@
 
 use primacy_consensus::Consensus;
 use primacy_core::view::{
-    ConnectFailure, Failure, GateReport, LinkEnd, MemberRole, MemberStatus, Observation, Reach, SafetyTimes,
-    View, WitnessReport,
+    ConnectFailure, Failure, GateReport, HolderReport, LinkEnd, MemberRole, MemberStatus, Observation, Reach,
+    SafetyTimes, View, WitnessReport,
 };
 use primacy_core::{
     ActionKey, Epoch, Group, GroupName, MemberName, Moment, NodeId, Phase, Revision, SiteName, State, Term,
@@ -62,6 +62,8 @@ struct Desk {
     witnesses: BTreeMap<GroupName, WitnessReport>,
     /// What it says of its gates, where they are a group's only fence.
     gates: BTreeMap<GroupName, GateReport>,
+    /// What it says of the copies of streams that it keeps for another site.
+    holders: BTreeMap<GroupName, HolderReport>,
     seat: Option<Seat>,
 }
 
@@ -78,6 +80,7 @@ struct Known {
     revision: Revision,
     primary: Option<Epoch>,
     phase: Option<(Epoch, Phase)>,
+    held: Option<(Epoch, Option<NodeId>, bool)>,
 }
 
 impl Board {
@@ -242,6 +245,9 @@ impl Board {
         for (group, report) in &desk.gates {
             seat.take_in_gates(self.me, group, report.clone());
         }
+        for (group, report) in &desk.holders {
+            seat.take_in_holder(self.me, group, report.clone());
+        }
         seat.view
     }
 
@@ -255,6 +261,9 @@ impl Board {
         }
         for (group, report) in &desk.gates {
             seat.take_in_gates(self.me, group, report.clone());
+        }
+        for (group, report) in &desk.holders {
+            seat.take_in_holder(self.me, group, report.clone());
         }
         desk.seat = Some(seat);
         self.wake.notify_one();
@@ -471,6 +480,7 @@ impl Seat {
                 known.phase = phase;
                 self.view.phase_since.insert(name.clone(), now);
             }
+            self.follow_holder(group, now);
             let live = [primary, phase.map(|(epoch, _)| epoch)];
             let over = |key: &ActionKey| key.group == *name && !live.contains(&Some(key.epoch));
             self.view.failures.retain(|key, _| !over(key));
@@ -494,6 +504,8 @@ impl Seat {
         self.view.granted.retain(|(g, _), at| known(g) || now < at.after(lease));
         self.view.witnesses.retain(|(g, _), _| known(g));
         self.view.gates.retain(|(g, _), _| known(g));
+        self.view.holders.retain(|(g, _), _| known(g));
+        self.view.holder_since.retain(|g, _| known(g));
         self.view.unattached.retain(|(g, _), _| known(g));
     }
 }
@@ -542,6 +554,8 @@ fn signs(reach: &Reach) -> Option<(Option<LinkEnd>, Option<ConnectFailure>, Opti
         Reach::Down { ended, connect, exited_pid, .. } => Some((*ended, *connect, *exited_pid)),
     }
 }
+
+mod holders;
 
 #[cfg(test)]
 mod tests;

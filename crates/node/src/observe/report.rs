@@ -10,7 +10,7 @@ use primacy_consensus::{Consensus, LeadershipView};
 use primacy_core::NodeId;
 use primacy_runtime::{interval, now, sleep, watch};
 use primacy_wire::v1::site_client::SiteClient;
-use primacy_wire::{gate, sighting, v1, witness};
+use primacy_wire::{gate, holder, sighting, v1, witness};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -116,6 +116,7 @@ impl Reporter<'_> {
             .take_unsent(everything, |group, member, seen| sighting::to_wire(group, member, seen, at));
         let witnesses = self.board.own_witnesses(|group, report| witness::to_wire(group, report, at));
         let gates = self.board.own_gates(|group, report| gate::to_wire(group, report, at));
-        room.send(v1::SightingBatch { node_id: self.me.0, sightings, witnesses, gates });
+        let holders = self.board.own_holders(|group, report| holder::to_wire(group, report, at));
+        room.send(v1::SightingBatch { node_id: self.me.0, sightings, witnesses, gates, holders });
     }
 }

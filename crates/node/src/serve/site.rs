@@ -7,7 +7,7 @@ use crate::lead::LeaseAsk;
 use primacy_core::{Action, ActionKind, Epoch, GroupName, Loss, MemberName, Moment, NodeId};
 use primacy_runtime::{now, spawn};
 use primacy_wire::v1::site_server::Site;
-use primacy_wire::{Refusal, WireError, gate, sighting, v1, witness};
+use primacy_wire::{Refusal, WireError, gate, holder, sighting, v1, witness};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,10 +45,15 @@ impl SiteService {
         }
         let gates = batch.gates.iter().map(|report| gate::from_wire(report, received));
         let gates = gates.collect::<Result<Vec<_>, _>>()?;
+        let mut holders = Vec::with_capacity(batch.holders.len());
+        for report in batch.holders {
+            holders.push(holder::from_wire(report, received)?);
+        }
         if !self.0.board.report(from, received, &self.0.consensus, seen, witnesses) {
             return Err(self.0.refuse_as_follower().into());
         }
         self.0.board.report_gates(from, gates);
+        self.0.board.report_holders(from, holders);
         Ok(())
     }
 }
@@ -174,11 +179,31 @@ impl Site for SiteService {
         Ok(Response::new(Box::pin(ReceiverStream::new(outgoing))))
     }
 
-    async fn ack_tail(
+    type WatchTailStream = Pin<Box<dyn Stream<Item = Result<v1::TailEnd, Status>> + Send>>;
+
+    async fn watch_tail(
         &self,
-        _request: Request<Streaming<v1::TailAck>>,
-    ) -> Result<Response<v1::AckTailResponse>, Status> {
-        Err(Status::unimplemented("no gate of this version waits for another site"))
+        request: Request<v1::WatchTailRequest>,
+    ) -> Result<Response<Self::WatchTailStream>, Status> {
+        let request = request.into_inner();
+        let group = group_of(&request.group)?;
+        let of = Epoch(request.of_epoch);
+        if self.0.guards.acknowledged(&group, of).is_none() {
+            return Err(status(&TailError::Unknown { group, epoch: of }));
+        }
+        let (ends, outgoing) = mpsc::channel(1);
+        let (mut stopping, guards) = (self.0.stopping.clone(), self.0.guards.clone());
+        let sending = async move {
+            tokio::select! {
+                biased;
+                _ = stopping.wait_for(|stop| *stop) => {}
+                () = ends.closed() => {}
+                () = guard::watch_holder(&guards, &group, of, &ends) => {}
+            }
+        };
+        // It ends with its receiver, the holder's task or this node.
+        spawn(sending).detach();
+        Ok(Response::new(Box::pin(ReceiverStream::new(outgoing))))
     }
 
     async fn kill(&self, request: Request<v1::KillRequest>) -> Result<Response<v1::KillResponse>, Status> {

@@ -1,0 +1,93 @@
+//! What the nodes say of the copies of streams that they keep for another site.
+
+use super::{Board, Seat};
+use primacy_core::detect::CURRENT_WITHIN;
+use primacy_core::view::{HolderReport, Reach};
+use primacy_core::{Group, GroupName, MemberName, Moment, NodeId};
+
+impl Board {
+    /// Takes in what this node says of its copy. True when it says something new.
+    pub(crate) fn note_holder(&self, group: &GroupName, report: &HolderReport) -> bool {
+        let mut desk = self.lock();
+        let seat = desk.seat.as_mut();
+        if seat.is_some_and(|seat| seat.take_in_holder(self.me, group, report.clone())) {
+            self.wake.notify_one();
+        }
+        let before = desk.holders.insert(group.clone(), report.clone());
+        before.is_none_or(|before| differs(&before, report))
+    }
+
+    /// Forgets the copies of groups that have none here.
+    pub(crate) fn keep_holders(&self, kept: impl Fn(&GroupName) -> bool) {
+        self.lock().holders.retain(|group, _| kept(group));
+    }
+
+    /// What this node says of its copies, to be sent.
+    pub(crate) fn own_holders<R>(&self, each: impl Fn(&GroupName, &HolderReport) -> R) -> Vec<R> {
+        self.lock().holders.iter().map(|(group, report)| each(group, report)).collect()
+    }
+
+    /// Takes in what a node says of its copies, while this node leads.
+    pub(crate) fn report_holders(&self, from: NodeId, holders: Vec<(GroupName, HolderReport)>) {
+        let mut desk = self.lock();
+        let Some(seat) = desk.seat.as_mut() else { return };
+        let mut news = false;
+        for (group, report) in holders {
+            news |= seat.take_in_holder(from, &group, report);
+        }
+        if news {
+            self.wake.notify_one();
+        }
+    }
+
+    /// How far the data of a member reaches by this node's own fresh look, if it is of the history `replid`.
+    pub(crate) fn own_reach(
+        &self,
+        group: &GroupName,
+        member: &MemberName,
+        replid: &str,
+        now: Moment,
+    ) -> Option<u64> {
+        let desk = self.lock();
+        let seen = desk.own.get(&(group.clone(), member.clone()))?;
+        match &seen.reach {
+            Reach::Up(status) if now.since(seen.at) <= CURRENT_WITHIN => {
+                (status.replid == replid && !status.loading).then(|| status.reach_bytes())
+            }
+            Reach::Up(_) | Reach::Down { .. } => None,
+        }
+    }
+}
+
+impl Seat {
+    /// Keeps the newest report of a node's copy. True when a plan could turn on it.
+    pub(super) fn take_in_holder(&mut self, from: NodeId, group: &GroupName, report: HolderReport) -> bool {
+        let key = (group.clone(), from);
+        let before = self.view.holders.get(&key);
+        if before.is_some_and(|b| b.at > report.at) {
+            return false;
+        }
+        let news = before.is_none_or(|b| differs(b, &report));
+        self.view.holders.insert(key, report);
+        if news {
+            self.due.insert(group.clone());
+        }
+        news
+    }
+
+    /// Remembers since when the present holder is known here.
+    pub(super) fn follow_holder(&mut self, group: &Group, now: Moment) {
+        let name = &group.spec.name;
+        let held = group.primary.as_ref().map(|p| (p.epoch, p.holder, p.degraded));
+        let known = self.known.entry(name.clone()).or_default();
+        if known.held != held {
+            known.held = held;
+            self.view.holder_since.insert(name.clone(), now);
+        }
+    }
+}
+
+fn differs(before: &HolderReport, after: &HolderReport) -> bool {
+    let character = |r: &HolderReport| (r.epoch, r.sealed, r.covers);
+    character(before) != character(after) || before.replid != after.replid
+}
