@@ -1,7 +1,8 @@
 //! Planned: nothing is lost, and what cannot be done is rolled back.
 
 use crate::harness::{
-    GROUP, PATIENCE, at_rest, deployment, last_transition, load, ok, reckon, refused, wait_state, writes_go_on,
+    GROUP, PATIENCE, at_rest, deployment, last_transition, load, ok, reckon, refused, wait_state,
+    writes_go_on,
 };
 use primacy_testbed::{Deployment, RedisAddress, wait_for};
 use std::time::Duration;
@@ -87,7 +88,12 @@ async fn keys_that_expire_and_a_slow_script_do_not_disturb_a_switchover() {
         let slow = "local n = 0 local t = redis.call('TIME') local ends = t[1] * 1000000 + t[2] + 700000 \
                     repeat n = n + 1 redis.call('SET', 'script', n) t = redis.call('TIME') \
                     until t[1] * 1000000 + t[2] > ends return n";
-        redis::cmd("EVAL").arg(slow).arg(0).query_async::<u64>(&mut connection).await.map_err(anyhow::Error::from)
+        redis::cmd("EVAL")
+            .arg(slow)
+            .arg(0)
+            .query_async::<u64>(&mut connection)
+            .await
+            .map_err(anyhow::Error::from)
     });
     wait_for("the script to hold the server up", PATIENCE, async || {
         let asked = tokio::time::timeout(Duration::from_millis(50), d.group.member("north-a")?.info()).await;
