@@ -46,3 +46,30 @@ pub fn from_wire(report: v1::HolderReport, received: Moment) -> Result<(GroupNam
     };
     Ok((group, report))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn a_report_comes_back_as_it_was_and_an_impossible_one_is_refused() {
+        let now = Moment(9_000_000);
+        let group = GroupName::new("features").unwrap();
+        let report = HolderReport {
+            at: Moment(8_000_000),
+            epoch: Epoch(7),
+            replid: Some("a".repeat(40)),
+            start_bytes: 10,
+            end_bytes: 30,
+            sealed: true,
+            covers: true,
+            since: Moment(2_000_000),
+        };
+        let sent = to_wire(&group, &report, now);
+        assert_eq!(from_wire(sent.clone(), now).unwrap(), (group, report));
+        let wild = v1::HolderReport { start_bytes: 31, ..sent };
+        assert_eq!(from_wire(wild, now).unwrap_err().field, "start_bytes");
+    }
+}

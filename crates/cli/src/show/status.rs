@@ -223,7 +223,12 @@ impl FenceReport {
             ));
         }
         lines.extend(self.witness_node.zip(self.witness.as_ref()).map(|(node, witness)| witness.line(node)));
-        lines.extend(self.holder_node.map(|node| format!("holder: n{node} has the stream at another site")));
+        let holder = if self.degraded {
+            "is to hold the stream at another site"
+        } else {
+            "has the stream at another site"
+        };
+        lines.extend(self.holder_node.map(|node| format!("holder: n{node} {holder}")));
         lines
     }
 }

@@ -36,10 +36,14 @@ pub(super) fn steps(c: &Context<'_>, primary: &Primary, member: &MemberSpec) -> 
 fn wanted(c: &Context<'_>, primary: &Primary, site: &SiteName) -> (Option<NodeId>, bool) {
     let unable_for = unable_since(c, primary).map(|since| c.now.since(since));
     let present = primary.holder.filter(|id| is_elsewhere(c, *id, site) && heard(c, *id));
-    let idle = unable_for.is_some_and(|d| d >= IDLE) && can_be_fed(c, site);
+    let idle = unable_for.is_some_and(|d| d >= IDLE);
+    let (fed, refuses) = (can_be_fed(c, site), c.group.spec.on_no_site == OnNoSite::Refuse);
     let node = match present {
-        Some(id) if idle => another(c, primary, site).or(Some(id)),
+        Some(id) if idle && fed => another(c, primary, site).or(Some(id)),
+        // Its gates close: nobody could acknowledge anything.
+        Some(_) if idle && refuses => None,
         Some(id) => Some(id),
+        None if refuses && !fed => None,
         None => another(c, primary, site),
     };
     let degraded = match (c.group.spec.on_no_site, unable_for) {

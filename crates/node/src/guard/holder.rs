@@ -99,6 +99,10 @@ impl Holding {
         self.copy.tail()
     }
 
+    pub(super) fn report(&self, at: Moment) -> HolderReport {
+        self.copy.report(self.epoch, at)
+    }
+
     /// Takes nothing more, and acknowledges nothing more, for the transition of `epoch`.
     fn seal(&mut self, epoch: Epoch) -> Option<Tail> {
         self.sealed_for = self.sealed_for.max(Some(epoch));
@@ -172,7 +176,7 @@ impl Guards {
             }
         }
         let news = before != (holding.following.is_some(), holding.sealed_for);
-        news.then(|| holding.copy.report(holding.epoch, at))
+        news.then(|| holding.report(at))
     }
 
     /// Seals the copy of `of` for the transition of `epoch`.
@@ -186,7 +190,7 @@ impl Guards {
         let mut holdings = self.holdings();
         let holding = holdings.get_mut(group).filter(|h| h.epoch == of).ok_or_else(unknown)?;
         let tail = holding.seal(epoch).ok_or_else(unknown)?;
-        self.tell_holder(group, &holding.copy.report(of, now()));
+        self.tell_holder(group, &holding.report(now()));
         Ok(Sealed {
             replid: tail.replid(),
             start_bytes: tail.start(),

@@ -269,6 +269,11 @@ impl Guards {
                 .map_or(0.0, |until| until.since(at).as_secs_f64());
             gauge!("primacy_lease_left_seconds", &labels).set(left);
         }
+        for (group, holding) in self.holdings().iter() {
+            let (report, labels) = (holding.report(at), [("group", group.to_string())]);
+            gauge!("primacy_holder_covers", &labels).set(f64::from(u8::from(report.covers)));
+            gauge!("primacy_holder_copy_bytes", &labels).set((report.end_bytes - report.start_bytes) as f64);
+        }
     }
 
     fn attach(

@@ -96,6 +96,11 @@ fn describe() {
         "1 while the witness of this node holds the primary's door open."
     );
     describe_gauge!("primacy_witness_tail_bytes", Unit::Bytes, "How much of the stream the witness keeps.");
+    describe_gauge!(
+        "primacy_holder_covers",
+        "1 while this node acknowledges the stream of a primary at another site, which held replies wait for."
+    );
+    describe_gauge!("primacy_holder_copy_bytes", Unit::Bytes, "How much of such a stream this node keeps.");
     describe_counter!(
         "primacy_witness_copies_total",
         "Full copies that the witness was sent and threw away."

@@ -91,3 +91,51 @@ fn differs(before: &HolderReport, after: &HolderReport) -> bool {
     let character = |r: &HolderReport| (r.epoch, r.sealed, r.covers);
     character(before) != character(after) || before.replid != after.replid
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use primacy_core::view::SafetyTimes;
+    use primacy_core::{Epoch, State, Term};
+
+    #[test]
+    fn a_copy_that_turns_makes_a_group_due_and_one_that_grows_does_not() {
+        let board = Board::new(NodeId(1), SafetyTimes::default());
+        board.take_seat(Term(3), Moment(1), &NoGroups);
+        let group = GroupName::new("features").unwrap();
+        let report = |at, covers, end_bytes| HolderReport {
+            at: Moment(at),
+            epoch: Epoch(7),
+            replid: Some("h1".to_owned()),
+            start_bytes: 0,
+            end_bytes,
+            sealed: false,
+            covers,
+            since: Moment(1),
+        };
+        let due = |report| {
+            board.report_holders(NodeId(2), vec![(group.clone(), report)]);
+            board.take_due().len()
+        };
+        assert_eq!(due(report(3, false, 10)), 1);
+        assert_eq!(due(report(4, false, 20)), 0, "it has only grown");
+        assert_eq!(due(report(5, true, 20)), 1);
+        assert_eq!(due(report(4, false, 20)), 0, "an older one that comes late is dropped");
+        assert_eq!(board.read(|v| v.witnesses.len()), Some(0), "a copy is no witness");
+        assert!(board.note_holder(&group, &report(6, true, 30)), "news to be sent");
+        assert!(!board.note_holder(&group, &report(7, true, 40)));
+        assert_eq!(board.own_holders(|_, r| r.end_bytes), [40]);
+        board.keep_holders(|_| false);
+        assert_eq!(board.own_holders(|_, _| ()).len(), 0);
+    }
+
+    struct NoGroups;
+
+    impl super::super::Committed for NoGroups {
+        fn lend(&self, f: &mut dyn FnMut(&State)) {
+            f(&State::default());
+        }
+    }
+}

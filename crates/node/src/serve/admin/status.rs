@@ -5,7 +5,8 @@ use super::super::{Shared, refuse};
 use primacy_core::detect::{self, CURRENT_WITHIN, Health, Verdict};
 use primacy_core::view::{MemberRole, MemberStatus, Reach, View};
 use primacy_core::{
-    FencePolicy, Group, GroupKind, GroupName, GroupState, MemberSpec, Moment, Primary, Revision, SiteName,
+    Durability, FencePolicy, Group, GroupKind, GroupName, GroupState, MemberSpec, Moment, Primary, Revision,
+    SiteName,
 };
 use primacy_runtime::now;
 use primacy_wire::{Refusal, v1};
@@ -207,6 +208,27 @@ impl Seen<'_> {
         })
     }
 
+    /// Why replies wait for another site, or do not.
+    fn holder_note(&self, primary: &Primary) -> Option<String> {
+        if self.group.spec.durability != Durability::Site {
+            return None;
+        }
+        // A node that does not lead has no report but its own.
+        let idle = self.view.holder(self.group).is_some_and(|(_, report)| !report.covers);
+        match primary.holder {
+            _ if primary.degraded => {
+                Some("no other site holds the stream: gates go on as with durability = \"local\"".to_owned())
+            }
+            Some(node) => idle
+                .then(|| format!("n{node} acknowledges nothing at the moment: replies at the gates wait")),
+            None => Some(
+                "no other site holds the stream: replies at the gates wait, and after 5 s the gates close; bring back a \
+                 standby at another site than the primary's and a node beside it, or set on_no_site = \"degrade\""
+                    .to_owned(),
+            ),
+        }
+    }
+
     /// What weakens the fence of the present primary.
     fn fence_notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
@@ -228,11 +250,7 @@ impl Seen<'_> {
                 primary.member
             ));
         }
-        if primary.degraded {
-            notes.push(
-                "no other site holds the stream: gates go on as with durability = \"local\"".to_owned(),
-            );
-        }
+        notes.extend(self.holder_note(primary));
         notes
     }
 }
