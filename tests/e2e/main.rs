@@ -17,5 +17,6 @@ mod failover;
 mod harness;
 mod leader_faults;
 mod nodes;
+mod site_durability;
 mod switchover;
 mod watch;
