@@ -59,7 +59,7 @@ pub(super) fn start(
         proof: None,
         expected: start.expected.clone(),
         end: start.end.clone(),
-        rescue: None,
+        rescue: start.rescue,
         rescued_bytes: 0,
         orphaned_bytes: None,
         phase: Phase::Fence,

@@ -51,7 +51,8 @@ pub fn conclude(
                 end,
                 drained_us,
                 closed_at: started,
-                rescue: None,
+                // What a drained candidate has is all there is.
+                rescue: transition.rescue.filter(|_| drained_us.is_none()),
                 at,
             })
         }

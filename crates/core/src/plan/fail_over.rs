@@ -111,8 +111,10 @@ pub(crate) fn start(
         .view
         .last_of_primary(c.group)
         .map(|(_, s)| Position { replid: s.replid.clone(), offset_bytes: s.offset_bytes });
-    let rescue =
-        proof.as_ref().and_then(|_| detect::tail(c.group, c.view, &best.member.name, c.now).holder());
+    // A switchover is drained, and what a silent primary is to be replaced with is found when it has been waited out.
+    let now_or_never = proof.is_some() || !(asked.planned || asked.cause == Cause::Silence);
+    let tail = now_or_never.then(|| detect::tail(c.group, c.view, &best.member.name, c.now));
+    let rescue = tail.and_then(Tail::holder);
     StartTransition {
         group: c.group.spec.name.clone(),
         from: Some((primary.member.clone(), primary.epoch)),

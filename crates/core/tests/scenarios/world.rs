@@ -183,7 +183,10 @@ impl World {
                 self.view.granted.insert((group(), node), self.now);
                 let until = self.now.after(self.view.times.lease_ttl);
                 let server = &self.servers[&of.1];
-                match self.witness.as_mut().filter(|w| w.of == of && w.replid == server.replid) {
+                // It does not attach to another process than the one that was made primary.
+                let same =
+                    |w: &&mut Witness| w.of == of && (w.replid == server.replid || !server.is_primary());
+                match self.witness.as_mut().filter(same) {
                     Some(w) => (w.until, w.node) = (until, node),
                     None => {
                         self.witness = Some(Witness {
