@@ -14,6 +14,7 @@ mod bad_input;
 mod by_hand;
 mod endpoint;
 mod failover;
+mod faults;
 mod harness;
 mod leader_faults;
 mod nodes;

@@ -1,0 +1,91 @@
+//! kill -9 of the primary: alone, while it saves, and together with the node at its site.
+
+use super::{ByGate, GROUP, Scene, far_apart, fence_is_whole, node_beside, options, over_a_wan, site};
+use crate::harness::{PATIENCE, ok};
+use anyhow::ensure;
+use primacy_testbed::{RedisAddress, wait_for};
+use serde_json::Value;
+use std::time::Instant;
+
+fn check_death(t: &Value, old: &str) {
+    assert_eq!((&t["from"], &t["outcome"]), (&old.into(), &"settled".into()), "{t}");
+    assert_eq!((&t["cause"], &t["proof"]), (&"death".into(), &"detached".into()), "{t}");
+}
+
+/// Has the primary save for long, by a child that holds its connections open beyond its death.
+async fn begin_to_save(scene: &Scene, primary: &str) {
+    let server = scene.d.group.member(primary).unwrap();
+    // Half a second a key, of which there is one for each client at least.
+    let mut ours = server.connection().await.unwrap();
+    let slowly = ["SET", "rdb-key-save-delay", "500000"];
+    redis::cmd("CONFIG").arg(&slowly).query_async::<()>(&mut ours).await.unwrap();
+    let mut client = RedisAddress::new(server.address()).connect().await.unwrap();
+    redis::cmd("BGSAVE").query_async::<()>(&mut client).await.unwrap();
+    wait_for("the child to save", PATIENCE, async || {
+        let saving = scene.d.group.member(primary)?.info_field("rdb_bgsave_in_progress").await?;
+        ensure!(saving == "1", "{saving}");
+        Ok(())
+    })
+    .await
+    .unwrap();
+}
+
+/// Kills the primary, and its node with it where asked; waits for its successor; starts again what was killed.
+async fn kill_primary(scene: &mut Scene, with_node: bool, what: &str) {
+    let old = scene.primary().await;
+    let node = node_beside(&scene.d, &old);
+    let fault = Instant::now();
+    if with_node {
+        scene.d.cluster.node(node).unwrap().kill().unwrap();
+    }
+    scene.d.group.member(&old).unwrap().kill().unwrap();
+    scene.written_elsewhere(&old).await;
+    scene.writes_go_on(50).await;
+    let outage = scene.outage(fault);
+    if with_node {
+        scene.d.cluster.node_mut(node).unwrap().restart(PATIENCE).await.unwrap();
+    }
+    scene.d.group.member_mut(&old).unwrap().restart().await.unwrap();
+    let t = scene.next_transition(1).await;
+    outage.print_and_check(what, &t);
+    check_death(&t, &old);
+    scene.at_rest().await;
+}
+
+/// Back to the member that the gates' clients are nearest to.
+async fn fail_back(scene: &mut Scene) {
+    fence_is_whole(&scene.d, 2).await;
+    ok(&scene.d, &format!("failback {GROUP}")).await;
+    scene.next_transition(1).await;
+    scene.at_rest().await;
+    fence_is_whole(&scene.d, 2).await;
+    scene.writes_go_on(200).await;
+}
+
+async fn kill_in_all_ways(mut scene: Scene, far: &str) {
+    kill_primary(&mut scene, false, &format!("primary killed{far}")).await;
+    fail_back(&mut scene).await;
+    let primary = scene.primary().await;
+    begin_to_save(&scene, &primary).await;
+    kill_primary(&mut scene, false, &format!("primary killed while it saves{far}")).await;
+    scene.nothing_lost_by_gate().await;
+    fail_back(&mut scene).await;
+    let primary = scene.primary().await;
+    kill_primary(&mut scene, true, &format!("primary and the node at {} killed{far}", site(&primary))).await;
+    // The witness died with what it held.
+    scene.reckon(&format!("primary killed{far}"), ByGate::WithinReport).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a gate beside a former witness keeps the next one waiting for its lease"]
+async fn the_primary_is_killed_near_by() {
+    kill_in_all_ways(Scene::start(options()).await, "").await;
+}
+
+#[test]
+#[ignore = "a gate beside a former witness keeps the next one waiting for its lease"]
+fn the_primary_is_killed_far_away() {
+    over_a_wan(&[], async |wan| {
+        kill_in_all_ways(Scene::start(far_apart(&wan)).await, ", 50 ms RTT").await;
+    });
+}
