@@ -86,8 +86,7 @@ fn heard(view: &View, node: NodeId, now: Moment) -> bool {
 }
 
 /// What would be lost if `candidate` took over, the tail read. The primary was last known to be open at `ended`; one that
-/// is only `silent` goes on until it notices that it is alone, but where its witness hears nothing from it either, it
-/// stopped with its last byte.
+/// is only `silent` goes on until it notices that it is alone.
 pub fn expected(
     group: &Group,
     view: &View,
@@ -116,10 +115,7 @@ pub fn expected(
     match (tail, silent) {
         (Tail::Held | Tail::At(_), false) if whole => loss::residue(group, view),
         (_, false) => loss::estimate(group, view, reach, ended),
-        (Tail::Held | Tail::At(_), true) => {
-            let heard_at = report.map_or(ended, |r| r.heard_at.max(ended));
-            loss::estimate(group, view, reach, heard_at)
-        }
-        (Tail::None, true) => loss::estimate(group, view, reach, fence::shut_by(group, view, now)),
+        // That its witness hears nothing either may be a firewall: clients may be served all the while.
+        (_, true) => loss::estimate(group, view, reach, fence::shut_by(group, view, now)),
     }
 }

@@ -452,7 +452,7 @@ impl World {
                     Reach::Up(status) => Some((self.now, status.clone())),
                     Reach::Down { .. } => before.and_then(|b| b.last_up),
                 };
-                let observation = Observation { at: self.now, reach, last_up, rate_peak_bytes: 0 };
+                let observation = Observation { at: self.now, reach, last_up, rate_peak_bytes: server.rate };
                 if let Some(group) = self.state.groups.get(&key.0) {
                     self.view.record(group, &key.1, node, observation);
                 }
