@@ -57,10 +57,12 @@ pub fn may_witness(group: &Group, node: NodeId, view: &View, now: Moment) -> Res
         let let_go = report.is_some_and(|r| r.closed && r.at >= at);
         let_go || now >= at.after(view.times.lease_ttl + view.times.lease_margin)
     };
-    let others = view.granted.iter().filter(|((name, other), _)| *name == group.spec.name && *other != node);
-    let mut attached =
-        others.filter(|((_, other), _)| view.witnesses.contains_key(&(group.spec.name.clone(), *other)));
-    if attached.all(|((_, other), at)| closed(*other, *at)) { Ok(()) } else { Err(NoLease::NotWitness) }
+    // The witness of an earlier primary was attached to that one: it cannot be counted by this one.
+    let epoch = group.primary.as_ref().map(|p| p.epoch);
+    let of_this = |(other, of): (&NodeId, &Epoch)| *other != node && Some(*of) == epoch;
+    let granted = view.witness_granted.iter().filter(|((name, _), _)| *name == group.spec.name);
+    let mut others = granted.filter(|((_, other), (of, _))| of_this((other, of)));
+    if others.all(|((_, other), (_, at))| closed(*other, *at)) { Ok(()) } else { Err(NoLease::NotWitness) }
 }
 
 /// From when no guard relies on a lease on the group's primary, whichever leader granted it.

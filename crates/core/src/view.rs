@@ -344,6 +344,8 @@ pub struct View {
     pub times: SafetyTimes,
     /// When a lease on a group's primary was last granted to a node by this leader.
     pub granted: BTreeMap<(GroupName, NodeId), Moment>,
+    /// Of these, when it was last one to be the witness: a gate beside a former witness goes on holding leases.
+    pub witness_granted: BTreeMap<(GroupName, NodeId), (Epoch, Moment)>,
     /// What the nodes that guard say of their witness connections.
     pub witnesses: BTreeMap<(GroupName, NodeId), WitnessReport>,
     /// What the nodes say of the copies of a stream that they keep for another site. They are no witnesses: no primary

@@ -30,7 +30,6 @@ fn raise(wan: &Wan, what: Reject) {
 }
 
 #[test]
-#[ignore = "the reported loss does not cover what is acknowledged while the replicas are taken away; and the next witness waits"]
 fn a_firewall_that_resets_is_no_death() {
     over_a_wan(&["east/redis", "north/redis", "west/redis"], async |wan| {
         let mut options = far_apart(&wan);

@@ -30,7 +30,6 @@ fn check_silence(t: &Value, old: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "a gate beside a former witness keeps the next one waiting for its lease"]
 async fn a_primary_that_is_frozen_for_long_follows_when_it_wakes_up() {
     let mut scene = Scene::start(any_loss()).await;
     let old = scene.primary().await;
@@ -79,7 +78,6 @@ async fn a_primary_that_is_frozen_for_a_moment_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "a gate beside a former witness keeps the next one waiting for its lease"]
 async fn the_node_beside_the_primary_is_frozen_alone_and_with_it() {
     let mut scene = Scene::start(any_loss()).await;
     let old = scene.primary().await;
@@ -116,7 +114,6 @@ async fn the_node_beside_the_primary_is_frozen_alone_and_with_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "a gate beside a former witness keeps the next one waiting for its lease"]
 async fn a_frozen_primary_is_killed_where_the_group_allows_it() {
     let mut options = any_loss();
     options.group_settings.push("may_kill = true".to_owned());

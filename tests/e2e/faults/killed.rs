@@ -77,13 +77,11 @@ async fn kill_in_all_ways(mut scene: Scene, far: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "a gate beside a former witness keeps the next one waiting for its lease"]
 async fn the_primary_is_killed_near_by() {
     kill_in_all_ways(Scene::start(options()).await, "").await;
 }
 
 #[test]
-#[ignore = "a gate beside a former witness keeps the next one waiting for its lease"]
 fn the_primary_is_killed_far_away() {
     over_a_wan(&[], async |wan| {
         kill_in_all_ways(Scene::start(far_apart(&wan)).await, ", 50 ms RTT").await;

@@ -8,7 +8,6 @@ use std::time::Instant;
 
 /// A supervisor starts it again at once, and it has lost its data.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "a gate beside a former witness keeps the next one waiting for its lease"]
 async fn a_primary_that_a_supervisor_restarts_empty_wipes_nobody() {
     let mut scene = Scene::start(options()).await;
     let old = scene.primary().await;
@@ -45,7 +44,6 @@ async fn kill_whoever_is_promoted(scene: &Scene, old: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "a gate beside a former witness keeps the next one waiting for its lease"]
 async fn the_new_primary_is_killed_before_it_is_settled() {
     let mut scene = Scene::start(options()).await;
     let old = scene.primary().await;
@@ -72,7 +70,6 @@ async fn the_new_primary_is_killed_before_it_is_settled() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "a gate beside a former witness keeps the next one waiting for its lease"]
 async fn the_old_primary_is_back_during_the_next_failover() {
     let mut scene = Scene::start(options()).await;
     let old = scene.primary().await;

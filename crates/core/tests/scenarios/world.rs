@@ -181,6 +181,7 @@ impl World {
             let of = (primary.epoch, primary.member.as_str().to_owned());
             if reaches_leader && may && self.view.term != Term(0) {
                 self.view.granted.insert((group(), node), self.now);
+                self.view.witness_granted.insert((group(), node), (primary.epoch, self.now));
                 let until = self.now.after(self.view.times.lease_ttl);
                 let server = &self.servers[&of.1];
                 // It does not attach to another process than the one that was made primary.

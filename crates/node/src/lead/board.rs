@@ -178,6 +178,9 @@ impl Board {
                 }
                 let witness = ask.witness && lease::may_witness(group, to, &seat.view, now).is_ok();
                 seat.view.granted.insert((ask.group.clone(), to), now);
+                if witness {
+                    seat.view.witness_granted.insert((ask.group.clone(), to), (ask.epoch, now));
+                }
                 granted.push(LeaseAsk { witness, ..ask.clone() });
             }
         });
@@ -502,6 +505,7 @@ impl Seat {
         // A group that takes the name of one that is gone must know who may still rely on that one.
         let lease = self.view.times.lease_ttl + self.view.times.lease_margin;
         self.view.granted.retain(|(g, _), at| known(g) || now < at.after(lease));
+        self.view.witness_granted.retain(|(g, _), (_, at)| known(g) || now < at.after(lease));
         self.view.witnesses.retain(|(g, _), _| known(g));
         self.view.gates.retain(|(g, _), _| known(g));
         self.view.holders.retain(|(g, _), _| known(g));
