@@ -25,8 +25,9 @@ use std::time::{Duration, Instant};
 const SITES: [&str; 3] = ["east", "north", "west"];
 /// Between any two sites.
 const RTT: Duration = Duration::from_millis(50);
-/// A slow machine may take several times as long as the goals allow; what never comes back takes for ever.
-const OUTAGE_MAX: Duration = Duration::from_secs(10);
+/// An outage must end. How long it takes is a figure, printed here and measured elsewhere: on a busy machine the nodes
+/// alone may need seconds for an election.
+const OUTAGE_MAX: Duration = PATIENCE;
 
 /// What clients of the gates may have lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
