@@ -18,8 +18,8 @@ pub(crate) fn find(variable: &str, name: &str) -> Result<PathBuf> {
     }
 }
 
-/// The first `name` on the PATH.
-pub(crate) fn on_path(name: &str) -> Option<PathBuf> {
+/// The first program of this name on the PATH.
+pub fn on_path(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     find_in(&path, name)
 }

@@ -29,7 +29,7 @@ pub enum MemberConfig {
 /// How a deployment is set up.
 #[derive(Clone, Debug)]
 pub struct DeploymentOptions {
-    /// The nodes; the group has one member at each of their sites, and the credentials of `cluster.redis`.
+    /// The nodes; the group has the credentials of `cluster.redis`.
     pub cluster: ClusterOptions,
     /// The group's name.
     pub group: String,
@@ -37,6 +37,8 @@ pub struct DeploymentOptions {
     pub group_settings: Vec<String>,
     /// The members' redis.conf.
     pub member_config: MemberConfig,
+    /// The sites that have a member, the most preferred first; all sites of the nodes when empty.
+    pub member_sites: Vec<String>,
     /// With `cluster.wan`: (site, host) where the member of a site is not at the host of its node, such as
     /// `("east", "east/redis")`.
     pub member_hosts: Vec<(String, String)>,
@@ -50,8 +52,13 @@ impl DeploymentOptions {
             group: "features".to_owned(),
             group_settings: Vec::new(),
             member_config: MemberConfig::Printed,
+            member_sites: Vec::new(),
             member_hosts: Vec::new(),
         }
+    }
+
+    fn member_sites(&self) -> &[String] {
+        if self.member_sites.is_empty() { &self.cluster.sites } else { &self.member_sites }
     }
 
     fn member_host(&self, site: &str) -> Result<Option<Host>> {
@@ -104,7 +111,7 @@ impl Deployment {
     pub async fn start(options: DeploymentOptions) -> Result<Self> {
         let workdir = Workdir::create()?;
         let mut members = Vec::new();
-        for site in &options.cluster.sites {
+        for site in options.member_sites() {
             let name = RedisGroup::member_name(site);
             let mut member = RedisOptions::new(name.clone(), workdir.path().join(name));
             member.port = Some(ports::free()?);

@@ -25,12 +25,13 @@ mod wait;
 pub mod wan;
 mod workdir;
 
+pub use binary::on_path;
 pub use cli::{Cli, CliOutput};
 pub use coordinator::{Cluster, ClusterOptions, Node};
 pub use deployment::{Deployment, DeploymentOptions, MemberConfig, PrimaryAnswer};
 pub use ledger::Ledger;
 pub use load::{Load, LoadOptions, Locate, Target};
-pub use process::{Process, Signal};
+pub use process::{Process, ProcessSpec, Signal};
 pub use redis_address::{Credentials, RedisAddress};
 pub use redis_group::RedisGroup;
 pub use redis_sentinel::{RedisSentinel, SentinelOptions};

@@ -71,6 +71,8 @@ pub(crate) enum Goal {
     MaxAtMost(f64),
     /// Our median is not above this.
     MedianAtMost(f64),
+    /// Our median is not above this, or at most so many times the peer's.
+    MedianOrRatioAtMost(f64, f64),
 }
 
 /// One line of the result.
@@ -93,7 +95,7 @@ pub(crate) struct Figure {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Verdict {
     Met,
-    /// By so much of the goal.
+    /// By so much of the goal; of a goal of zero, by no finite part.
     Missed {
         percent: f64,
     },
@@ -114,6 +116,10 @@ impl Figure {
             Goal::RatioAtMost(goal) => (self.ratio(), goal, false),
             Goal::MaxAtMost(goal) => (Some(self.ours.max()), goal, false),
             Goal::MedianAtMost(goal) => (Some(self.ours.median()), goal, false),
+            Goal::MedianOrRatioAtMost(goal, times) => {
+                let of_peer = self.peer.as_ref().map_or(0.0, |peer| times * peer.samples.median());
+                (Some(self.ours.median()), goal.max(of_peer), false)
+            }
         };
         let Some(found) = found else { return Verdict::Unknown };
         let short = if more_is_better { goal - found } else { found - goal };
@@ -128,6 +134,9 @@ impl Figure {
             Goal::RatioAtMost(goal) => format!("at most {} {peer}", Ratio(goal)),
             Goal::MaxAtMost(goal) => format!("never above {goal} {}", self.unit),
             Goal::MedianAtMost(goal) => format!("at most {goal} {}", self.unit),
+            Goal::MedianOrRatioAtMost(goal, times) => {
+                format!("at most {goal} {} or {} {peer}", self.unit, Ratio(times))
+            }
         }
     }
 }
@@ -144,7 +153,10 @@ impl Serialize for Figure {
             ratio: self.ratio(),
             goal: self.goal_text(),
             met: (verdict != Verdict::Unknown).then_some(verdict == Verdict::Met),
-            missed_by_percent: if let Verdict::Missed { percent } = verdict { Some(percent) } else { None },
+            missed_by_percent: match verdict {
+                Verdict::Missed { percent } if percent.is_finite() => Some(percent),
+                _ => None,
+            },
             note: self.note.as_deref(),
         }
         .serialize(serializer)
@@ -213,6 +225,12 @@ mod tests {
         assert_eq!(verdict(&[1.0, 2.0, 9.0], &[], Goal::MedianAtMost(2.0)), Verdict::Met);
         assert_eq!(verdict(&[1.0, 2.0, 9.0], &[], Goal::MaxAtMost(6.0)), Verdict::Missed { percent: 50.0 });
         assert_eq!(verdict(&[1.0], &[], Goal::RatioAtMost(2.0)), Verdict::Unknown);
+        assert_eq!(verdict(&[0.0], &[], Goal::MaxAtMost(0.0)), Verdict::Met);
+        assert_eq!(verdict(&[1.0], &[], Goal::MaxAtMost(0.0)), Verdict::Missed { percent: f64::INFINITY });
+        let either = Goal::MedianOrRatioAtMost(5.0, 1.5);
+        assert_eq!(verdict(&[4.0], &[1.0], either), Verdict::Met);
+        assert_eq!(verdict(&[8.0], &[6.0], either), Verdict::Met);
+        assert_eq!(verdict(&[12.0], &[4.0], either), Verdict::Missed { percent: 100.0 });
     }
 
     #[test]

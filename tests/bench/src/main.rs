@@ -5,9 +5,13 @@
 //! ratio of their medians. Everything runs as real processes that end with this one.
 
 mod closed_loop;
+mod cut;
 mod failover;
+mod fault;
 mod figure;
 mod fleet;
+mod freeze;
+mod gate;
 mod locate;
 mod machine;
 mod outage;
@@ -15,10 +19,14 @@ mod phases;
 mod plan;
 mod progress;
 mod raft;
+mod redis_benchmark;
 mod show;
+mod site;
 mod switchover;
 mod usage;
+mod wan_failover;
 mod watch;
+mod witness;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -60,8 +68,21 @@ enum Subject {
     Raft,
     /// A killed primary, beside Redis Sentinel.
     Failover,
+    /// The same at sites that are far apart.
+    #[value(alias = "wan_failover")]
+    WanFailover,
+    /// A frozen primary, beside Redis Sentinel.
+    Freeze,
+    /// A primary whose site is cut off, beside Redis Sentinel.
+    Cut,
     /// A switchover under load, beside the same by hand.
     Switchover,
+    /// A gate, beside a direct connection.
+    Gate,
+    /// A witness, beside a group without.
+    Witness,
+    /// Replies that wait for another site.
+    Site,
     /// Memory and CPU of nodes that watch 100 groups.
     Watch100,
 }
@@ -113,7 +134,13 @@ async fn measure(subject: Subject, binary: &Path, plan: &Plan) -> Result<Vec<Fig
     match subject {
         Subject::Raft => raft::figures(binary, plan).await,
         Subject::Failover => failover::figures(binary, plan).await,
+        Subject::WanFailover => wan_failover::figures(binary, plan),
+        Subject::Freeze => freeze::figures(binary, plan).await,
+        Subject::Cut => cut::figures(binary, plan),
         Subject::Switchover => switchover::figures(binary, plan).await,
+        Subject::Gate => gate::figures(binary, plan).await,
+        Subject::Witness => witness::figures(binary, plan).await,
+        Subject::Site => site::figures(binary, plan),
         Subject::Watch100 => watch::figures(binary, plan).await,
     }
 }

@@ -14,9 +14,28 @@ pub(crate) struct Plan {
     pub(crate) takeover_rounds: usize,
     /// Killed primaries, for each side.
     pub(crate) failover_rounds: usize,
+    /// The same, of sites that are far apart.
+    pub(crate) wan_failover_rounds: usize,
+    /// Frozen primaries, for each side and setting.
+    pub(crate) freeze_rounds: usize,
+    /// Primaries that are cut off, for each side and number of members.
+    pub(crate) cut_rounds: usize,
     /// Switchovers, for each side.
     pub(crate) switchover_rounds: usize,
     pub(crate) watch: WatchPlan,
+    pub(crate) benchmark: BenchmarkPlan,
+}
+
+/// How much `redis-benchmark` does, each time for each side.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BenchmarkPlan {
+    pub(crate) rounds: usize,
+    /// Requests of many clients with a pipeline.
+    pub(crate) pipelined: u32,
+    /// Requests of one client, one by one.
+    pub(crate) single: u32,
+    /// Round trips over a WAN of each of the clients there.
+    pub(crate) far: u32,
 }
 
 /// How much a node watches, and how long it is looked at.
@@ -42,7 +61,10 @@ impl Plan {
                 calls_max: 1_000_000,
             },
             takeover_rounds: 9,
-            failover_rounds: 9,
+            failover_rounds: 7,
+            wan_failover_rounds: 5,
+            freeze_rounds: 3,
+            cut_rounds: 3,
             switchover_rounds: 15,
             watch: WatchPlan {
                 groups: 100,
@@ -51,6 +73,7 @@ impl Plan {
                 window: Duration::from_secs(5),
                 settle: Duration::from_secs(10),
             },
+            benchmark: BenchmarkPlan { rounds: 5, pipelined: 400_000, single: 20_000, far: 60 },
         }
     }
 
@@ -65,6 +88,9 @@ impl Plan {
             },
             takeover_rounds: 1,
             failover_rounds: 1,
+            wan_failover_rounds: 1,
+            freeze_rounds: 1,
+            cut_rounds: 1,
             switchover_rounds: 2,
             watch: WatchPlan {
                 groups: 10,
@@ -73,6 +99,7 @@ impl Plan {
                 window: Duration::from_secs(1),
                 settle: Duration::from_secs(2),
             },
+            benchmark: BenchmarkPlan { rounds: 1, pipelined: 100_000, single: 5_000, far: 20 },
         }
     }
 }

@@ -60,7 +60,8 @@ fn row(figure: &Figure) -> [String; 7] {
         figure.goal_text(),
         match figure.verdict() {
             Verdict::Met => "met".to_owned(),
-            Verdict::Missed { percent } => format!("MISSED by {percent:.0}%"),
+            Verdict::Missed { percent } if percent.is_finite() => format!("MISSED by {percent:.0}%"),
+            Verdict::Missed { .. } => "MISSED".to_owned(),
             Verdict::Unknown => "not compared".to_owned(),
         },
     ]

@@ -26,7 +26,7 @@ use crate::progress;
 use raw::RawDeployment;
 
 const SETTLE_DEADLINE: Duration = Duration::from_mins(1);
-const GOAL: Goal = Goal::RatioAtMost(2.0);
+const GOAL: Goal = Goal::MedianOrRatioAtMost(5.0, 1.5);
 
 /// Waits of writers in milliseconds, and how many acknowledged records are gone.
 #[derive(Default)]
