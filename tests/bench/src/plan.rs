@@ -61,7 +61,7 @@ impl Plan {
                 calls_max: 1_000_000,
             },
             takeover_rounds: 9,
-            failover_rounds: 7,
+            failover_rounds: 5,
             wan_failover_rounds: 5,
             freeze_rounds: 3,
             cut_rounds: 3,

@@ -123,6 +123,8 @@ pub(crate) struct Cost {
     pub(crate) outage_gate: Option<Duration>,
     /// The longest time that any single direct writer went without an acknowledgement.
     pub(crate) longest_wait: Duration,
+    /// The longest time that no direct writer at all got one.
+    pub(crate) silence: Duration,
     /// Acknowledged records that are gone: of direct writers, of writers through a gate.
     pub(crate) lost: u64,
     pub(crate) lost_gate: u64,
@@ -187,6 +189,7 @@ pub(crate) async fn count(side: &mut impl Side, trial: &Trial) -> Result<Cost> {
         caused_us: trial.caused_us,
         outage: first_ack_elsewhere(&trial.direct, trial.struck)?,
         longest_wait: trial.direct.longest_writer_gap(trial.struck..trial.stopped).length(),
+        silence: trial.direct.longest_gap(trial.struck..trial.stopped).length(),
         lost: lost.count(),
         lost_bytes: lost.bytes(),
         reported_bytes: side.reported_bytes().await?,

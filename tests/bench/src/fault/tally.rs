@@ -43,6 +43,11 @@ impl Tally {
         self.samples(|cost| ms(cost.longest_wait))
     }
 
+    /// How long no direct writer got an acknowledgement from anybody.
+    pub(crate) fn silence(&self) -> Result<Samples> {
+        self.samples(|cost| ms(cost.silence))
+    }
+
     pub(crate) fn lost(&self) -> Result<Samples> {
         self.samples(|cost| cost.lost as f64)
     }
