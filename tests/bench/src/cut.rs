@@ -26,58 +26,87 @@ pub(crate) fn figures(binary: &Path, plan: &Plan) -> Result<Vec<Figure>> {
     over_a_wan(async |wan| measure(binary, plan, &wan).await)
 }
 
+/// Who is where, and how long an outage may last then.
+struct Case {
+    name: &'static str,
+    text: &'static str,
+    members: usize,
+    /// Whether the leader is at the primary's site.
+    leader_too: bool,
+    goal_ms: f64,
+    rounds: usize,
+}
+
+fn cases(plan: &Plan) -> [Case; 3] {
+    [
+        Case {
+            name: "cut.outage_three",
+            text: "members at three sites",
+            members: 3,
+            leader_too: false,
+            goal_ms: 4_500.0,
+            rounds: plan.cut_rounds,
+        },
+        Case {
+            name: "cut.outage_three_leader",
+            text: "members at three sites, the leader's too",
+            members: 3,
+            leader_too: true,
+            goal_ms: 4_500.0,
+            rounds: plan.cut_leader_rounds,
+        },
+        Case {
+            name: "cut.outage_two",
+            text: "members at two sites",
+            members: 2,
+            leader_too: false,
+            goal_ms: 6_500.0,
+            rounds: plan.cut_rounds,
+        },
+    ]
+}
+
 async fn measure(binary: &Path, plan: &Plan, wan: &Wan) -> Result<Vec<Figure>> {
     progress!("cut: starting primacy with members at three sites, then at two");
-    let three = outages(binary, plan, wan, 3, false).await?;
-    let with_leader = outages(binary, plan, wan, 3, true).await?;
-    let two = outages(binary, plan, wan, 2, false).await?;
-    let outage = |name, members: &str, (tally, phases): &(Tally, Phases), goal_ms| {
+    let (mut figures, mut tallies) = (Vec::new(), Vec::new());
+    for case in cases(plan).iter().filter(|case| case.rounds > 0) {
+        let (tally, phases) = outages(binary, wan, case).await?;
         let silence =
             format!("nobody at all acknowledged a record for {:.0} ms, median", tally.silence()?.median());
-        Ok::<_, anyhow::Error>(Figure {
-            name,
-            title: format!("{FAULT}, {members}: outage"),
+        figures.push(Figure {
+            name: case.name,
+            title: format!("{FAULT}, {}: outage", case.text),
             unit: "ms",
             ours: tally.outage_of_both()?,
             peer: None,
-            goal: Goal::MaxAtMost(goal_ms),
+            goal: Goal::MaxAtMost(case.goal_ms),
             note: phases.text().map(|phases| format!("{silence}; {phases}")),
-        })
-    };
-    let all = Tally::of([&three.0, &with_leader.0, &two.0]);
-    Ok(vec![
-        outage("cut.outage_three", "members at three sites", &three, 4_500.0)?,
-        outage("cut.outage_three_leader", "members at three sites, the leader's too", &with_leader, 4_500.0)?,
-        outage("cut.outage_two", "members at two sites", &two, 6_500.0)?,
-        Figure {
-            name: "cut.overlap",
-            title: format!("{FAULT}: times that two members accepted writes at once"),
-            unit: "times",
-            ours: all.overlaps()?,
-            peer: None,
-            goal: Goal::MaxAtMost(0.0),
-            note: None,
-        },
-        all.lost_unreported("cut.lost_unreported", FAULT)?,
-    ])
+        });
+        tallies.push(tally);
+    }
+    let all = Tally::of(&tallies);
+    figures.push(Figure {
+        name: "cut.overlap",
+        title: format!("{FAULT}: times that two members accepted writes at once"),
+        unit: "times",
+        ours: all.overlaps()?,
+        peer: None,
+        goal: Goal::MaxAtMost(0.0),
+        note: None,
+    });
+    figures.push(all.lost_unreported("cut.lost_unreported", FAULT)?);
+    Ok(figures)
 }
 
-/// With the leader at the primary's site, or at another.
-async fn outages(
-    binary: &Path,
-    plan: &Plan,
-    wan: &Wan,
-    members: usize,
-    leader_too: bool,
-) -> Result<(Tally, Phases)> {
-    let mut ours = Ours::start_over(binary, wan, members).await?;
+async fn outages(binary: &Path, wan: &Wan, case: &Case) -> Result<(Tally, Phases)> {
+    let mut ours = Ours::start_over(binary, wan, case.members).await?;
     let writers = Writers { at_each: true, ..Writers::steady() };
     let (mut tally, mut phases) = (Tally::default(), Phases::default());
-    for round in 0..plan.cut_rounds {
-        ours.let_lead(leader_too).await?;
+    for round in 0..case.rounds {
+        ours.let_lead(case.leader_too).await?;
         let cost = cost(&mut ours, Fault::CutOff(wan), writers, &format!("cut-{round}")).await?;
         phases.add(cost.caused_us, &last_transition(&ours.deployment).await?);
-        progress!("{FAULT}, {members} members: {cost}");
+        progress!("{FAULT}, {}: {cost}", case.text);
         tally.add(cost);
     }
     Ok((tally, phases))

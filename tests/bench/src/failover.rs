@@ -6,6 +6,7 @@
 use std::path::Path;
 
 use anyhow::Result;
+use futures::future::try_join;
 
 use crate::fault::{Fault, Ours, SentinelDeployment, Tally, Writers, in_turns};
 use crate::figure::{Figure, Goal, Peer};
@@ -19,8 +20,7 @@ const FAULT: &str = "primary killed";
 /// Measures outage and loss of both.
 pub(crate) async fn figures(binary: &Path, plan: &Plan) -> Result<Vec<Figure>> {
     progress!("failover: starting a deployment of primacy and one of Redis Sentinel");
-    let mut ours = Ours::start(binary, &[]).await?;
-    let mut peer = SentinelDeployment::start(None).await?;
+    let (mut ours, mut peer) = try_join(Ours::start(binary, &[]), SentinelDeployment::start(None)).await?;
     let (mut tally, mut of_peer, mut phases) = (Tally::default(), Tally::default(), Phases::default());
     for round in 0..plan.failover_rounds {
         let (writers, key) = (Writers::at_full_speed(), format!("failover-{round}"));

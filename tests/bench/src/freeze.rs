@@ -7,7 +7,7 @@
 use std::path::Path;
 
 use anyhow::Result;
-use futures::future::try_join;
+use futures::future::{try_join, try_join3};
 
 use crate::fault::{Fault, Ours, SentinelDeployment, Tally, Writers, bear, cost, count};
 use crate::figure::{Figure, Goal, Peer};
@@ -20,9 +20,12 @@ const FAULT: &str = "primary frozen";
 /// Measures outage and loss of both.
 pub(crate) async fn figures(binary: &Path, plan: &Plan) -> Result<Vec<Figure>> {
     progress!("freeze: starting two deployments of primacy and one of Redis Sentinel");
-    let mut waiting = Ours::start_patient(binary, &[]).await?;
-    let mut killing = Ours::start_patient(binary, &["may_kill = true"]).await?;
-    let mut peer = SentinelDeployment::start(None).await?;
+    let (mut waiting, mut killing, mut peer) = Box::pin(try_join3(
+        Ours::start_patient(binary, &[]),
+        Ours::start_patient(binary, &["may_kill = true"]),
+        SentinelDeployment::start(None),
+    ))
+    .await?;
     let (mut waited, mut killed, mut of_peer) = (Tally::default(), Tally::default(), Tally::default());
     let (mut of_waited, mut of_killed) = (Phases::default(), Phases::default());
     for round in 0..plan.freeze_rounds {

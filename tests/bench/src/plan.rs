@@ -18,8 +18,10 @@ pub(crate) struct Plan {
     pub(crate) wan_failover_rounds: usize,
     /// Frozen primaries, for each side and setting.
     pub(crate) freeze_rounds: usize,
-    /// Primaries that are cut off, for each side and number of members.
+    /// Primaries that are cut off, for each number of members.
     pub(crate) cut_rounds: usize,
+    /// The same together with the leader.
+    pub(crate) cut_leader_rounds: usize,
     /// Switchovers, for each side.
     pub(crate) switchover_rounds: usize,
     pub(crate) watch: WatchPlan,
@@ -54,18 +56,19 @@ impl Plan {
     /// For figures that count.
     pub(crate) fn full() -> Self {
         Self {
-            rate_rounds: 5,
+            rate_rounds: 4,
             rate_bounds: Bounds {
                 warm_up: Duration::from_secs(1),
-                window: Duration::from_secs(5),
+                window: Duration::from_secs(4),
                 calls_max: 1_000_000,
             },
-            takeover_rounds: 9,
+            takeover_rounds: 7,
             failover_rounds: 5,
-            wan_failover_rounds: 5,
+            wan_failover_rounds: 3,
             freeze_rounds: 3,
             cut_rounds: 3,
-            switchover_rounds: 15,
+            cut_leader_rounds: 3,
+            switchover_rounds: 11,
             watch: WatchPlan {
                 groups: 100,
                 members: 3,
@@ -73,7 +76,7 @@ impl Plan {
                 window: Duration::from_secs(5),
                 settle: Duration::from_secs(10),
             },
-            benchmark: BenchmarkPlan { rounds: 5, pipelined: 400_000, single: 20_000, far: 60 },
+            benchmark: BenchmarkPlan { rounds: 5, pipelined: 400_000, single: 20_000, far: 40 },
         }
     }
 
@@ -91,6 +94,7 @@ impl Plan {
             wan_failover_rounds: 1,
             freeze_rounds: 1,
             cut_rounds: 1,
+            cut_leader_rounds: 0,
             switchover_rounds: 2,
             watch: WatchPlan {
                 groups: 10,

@@ -7,6 +7,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
+use futures::future::try_join;
 use primacy_testbed::{Host, Wan, wait_for};
 
 use crate::fault::{Ours, RTT, SETTLE_DEADLINE, Side, options_over, over_a_wan, site_of};
@@ -27,8 +28,8 @@ pub(crate) fn figures(binary: &Path, plan: &Plan) -> Result<Vec<Figure>> {
 
 async fn measure(binary: &Path, plan: &Plan, wan: &Wan) -> Result<Vec<Figure>> {
     progress!("site: starting a deployment with durability site and one with durability local");
-    let mut far = start(binary, wan, "site").await?;
-    let mut plain = start(binary, wan, "local").await?;
+    let (mut far, mut plain) =
+        Box::pin(try_join(start(binary, wan, "site"), start(binary, wan, "local"))).await?;
     wait_for("another site to hold the stream", SETTLE_DEADLINE, async || {
         let fence = far.fence().await?;
         ensure!(fence["holder_node"].is_u64(), "{fence}");

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
+use futures::future::try_join;
 use primacy_testbed::Wan;
 
 use crate::fault::{Fault, Ours, RTT, SentinelDeployment, Tally, Writers, in_turns, over_a_wan};
@@ -24,8 +25,8 @@ pub(crate) fn figures(binary: &Path, plan: &Plan) -> Result<Vec<Figure>> {
 
 async fn measure(binary: &Path, plan: &Plan, wan: &Wan) -> Result<Vec<Figure>> {
     progress!("wan_failover: starting primacy and Redis Sentinel at three sites");
-    let mut ours = Ours::start_over(binary, wan, 3).await?;
-    let mut peer = SentinelDeployment::start(Some(wan)).await?;
+    let (mut ours, mut peer) =
+        try_join(Ours::start_over(binary, wan, 3), SentinelDeployment::start(Some(wan))).await?;
     let (mut tally, mut of_peer, mut phases) = (Tally::default(), Tally::default(), Phases::default());
     let fault = format!("primary killed, sites {} ms apart", RTT.as_millis());
     for round in 0..plan.wan_failover_rounds {

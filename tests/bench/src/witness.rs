@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use futures::future::try_join;
 use primacy_testbed::{Deployment, DeploymentOptions};
 
 use crate::fault::{Ours, Side, options};
@@ -14,10 +15,11 @@ use crate::redis_benchmark::{Sets, set};
 /// Measures the throughput of both, with and without a pipeline.
 pub(crate) async fn figures(binary: &Path, plan: &Plan) -> Result<Vec<Figure>> {
     progress!("witness: starting a deployment with witness and one without");
-    let mut ours = Ours::start_with(small(binary, &[])).await?;
+    let with = Ours::start_with(small(binary, &[]));
+    let without = Deployment::start_serving(small(binary, &["fence = \"none\""]));
+    let (mut ours, peer) = try_join(with, without).await?;
     let primary = ours.ready().await?;
     let with = ours.deployment.group.member(&primary)?.address().to_owned();
-    let peer = Deployment::start_serving(small(binary, &["fence = \"none\""])).await?;
     let primary = peer.primary().await?.address.context("the group without witness has no primary")?;
     let plan = plan.benchmark;
     let mut figures = Vec::new();
@@ -25,7 +27,7 @@ pub(crate) async fn figures(binary: &Path, plan: &Plan) -> Result<Vec<Figure>> {
         [("witness.cost", 1, plan.single * 4), ("witness.cost_pipelined", 16, plan.pipelined)]
     {
         let sets = Sets { clients: 50, pipeline, requests };
-        figures.push(compare(name, &with, &primary, sets, plan.rounds + 2).await?);
+        figures.push(compare(name, &with, &primary, sets, plan.rounds).await?);
     }
     Ok(figures)
 }
