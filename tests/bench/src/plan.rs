@@ -14,7 +14,7 @@ pub(crate) struct Plan {
     pub(crate) takeover_rounds: usize,
     /// Killed primaries, for each side.
     pub(crate) failover_rounds: usize,
-    /// The same, of sites that are far apart.
+    /// The same, of sites that are far apart; of the peer, half as many.
     pub(crate) wan_failover_rounds: usize,
     /// Frozen primaries, for each side and setting.
     pub(crate) freeze_rounds: usize,
@@ -56,19 +56,19 @@ impl Plan {
     /// For figures that count.
     pub(crate) fn full() -> Self {
         Self {
-            rate_rounds: 4,
+            rate_rounds: 3,
             rate_bounds: Bounds {
                 warm_up: Duration::from_secs(1),
                 window: Duration::from_secs(4),
                 calls_max: 1_000_000,
             },
-            takeover_rounds: 7,
-            failover_rounds: 5,
-            wan_failover_rounds: 3,
+            takeover_rounds: 5,
+            failover_rounds: 4,
+            wan_failover_rounds: 6,
             freeze_rounds: 3,
             cut_rounds: 3,
             cut_leader_rounds: 3,
-            switchover_rounds: 11,
+            switchover_rounds: 9,
             watch: WatchPlan {
                 groups: 100,
                 members: 3,
@@ -76,7 +76,7 @@ impl Plan {
                 window: Duration::from_secs(5),
                 settle: Duration::from_secs(10),
             },
-            benchmark: BenchmarkPlan { rounds: 5, pipelined: 400_000, single: 20_000, far: 40 },
+            benchmark: BenchmarkPlan { rounds: 4, pipelined: 400_000, single: 20_000, far: 40 },
         }
     }
 

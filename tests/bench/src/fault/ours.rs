@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use primacy_client::Client;
 use primacy_testbed::{Deployment, DeploymentOptions, RedisGroup, Wan, wait_for};
 use primacy_wire::v1::HistoryRequest;
@@ -72,22 +72,44 @@ impl Ours {
         Ok(ours)
     }
 
-    /// Makes the node at another site than the primary's the leader, or the one at its own.
+    /// Makes the node beside the primary the leader, or one at another site where none of these leads already.
     pub(crate) async fn let_lead(&self, at_primary: bool) -> Result<()> {
         let primary = self.deployment.wait_settled(SETTLE_DEADLINE).await?.member;
         let primary = primary.context("the group serves without a primary")?;
-        let wanted = |site: &str| (site == site_of(&primary)) == at_primary;
-        let nodes = self.deployment.cluster.nodes();
-        let id = nodes.iter().find(|node| wanted(node.site())).context("no node is where it should be")?.id();
+        let wanted = |id: &u64| Ok::<_, anyhow::Error>((self.site(*id)? == site_of(&primary)) == at_primary);
+        let leader = self.deployment.cluster.leader().await?;
+        if wanted(&leader)? {
+            return Ok(());
+        }
+        for id in self.nodes() {
+            if wanted(&id)? {
+                return self.lead(id).await;
+            }
+        }
+        bail!("no node is where it should be")
+    }
+
+    /// Makes a node the leader.
+    pub(crate) async fn lead(&self, id: u64) -> Result<()> {
         wait_for(&format!("n{id} to lead"), SETTLE_DEADLINE, async || {
-            let leader = self.deployment.cluster.leader().await?;
-            if !wanted(self.deployment.cluster.node(leader)?.site()) {
+            if self.deployment.cluster.leader().await? != id {
                 self.deployment.cli(["cluster", "transfer", "--to", &id.to_string()]).await?.success()?;
-                ensure!(self.deployment.cluster.leader().await? == id, "n{leader} leads");
+                let leader = self.deployment.cluster.leader().await?;
+                ensure!(leader == id, "n{leader} leads");
             }
             Ok(())
         })
         .await
+    }
+
+    /// The ids of the nodes.
+    pub(crate) fn nodes(&self) -> Vec<u64> {
+        self.deployment.cluster.nodes().iter().map(primacy_testbed::Node::id).collect()
+    }
+
+    /// The site of a node.
+    pub(crate) fn site(&self, id: u64) -> Result<&str> {
+        Ok(self.deployment.cluster.node(id)?.site())
     }
 
     /// The gate at a site.
