@@ -16,12 +16,12 @@ pub fn to_wire(group: &GroupName, report: &GateReport, now: Moment) -> v1::GateR
     }
 }
 
-/// The report in this node's monotonic time, received at `received`.
+/// The report in this node's monotonic time, sent at `sent`.
 ///
 /// # Errors
 /// Names the field that is impossible.
-pub fn from_wire(report: &v1::GateReport, received: Moment) -> Result<(GroupName, GateReport), WireError> {
+pub fn from_wire(report: &v1::GateReport, sent: Moment) -> Result<(GroupName, GateReport), WireError> {
     let group = parsed(&report.group, "group")?;
-    let at = received.before(Duration::from_micros(report.age_us));
+    let at = sent.before(Duration::from_micros(report.age_us));
     Ok((group, GateReport { at, epoch: Epoch(report.epoch), open: report.open }))
 }

@@ -23,12 +23,12 @@ pub fn to_wire(group: &GroupName, report: &HolderReport, now: Moment) -> v1::Hol
     }
 }
 
-/// The report in this node's monotonic time, received at `received`.
+/// The report in this node's monotonic time, sent at `sent`.
 ///
 /// # Errors
 /// Names the field that is impossible.
-pub fn from_wire(report: v1::HolderReport, received: Moment) -> Result<(GroupName, HolderReport), WireError> {
-    let at = |age_us: u64| received.before(Duration::from_micros(age_us));
+pub fn from_wire(report: v1::HolderReport, sent: Moment) -> Result<(GroupName, HolderReport), WireError> {
+    let at = |age_us: u64| sent.before(Duration::from_micros(age_us));
     if report.start_bytes > report.end_bytes {
         let reason = format!("{} is beyond the end, {}", report.start_bytes, report.end_bytes);
         return Err(WireError::new("start_bytes", reason));

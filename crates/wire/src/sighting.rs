@@ -1,8 +1,8 @@
 //! What a node saw of a member, on its way to the leader.
 //!
 //! The problem: monotonic clocks of two machines do not compare. The idea: the sender gives ages, the receiver counts
-//! them back from the moment of receipt, so that only the time on the way is lost: an observation looks younger than
-//! it is by that, never older.
+//! them back from the earliest moment at which the batch can have been sent, so that an observation never looks younger
+//! than it is, and older at most by the time that a message takes.
 
 use crate::convert::{chosen, each, mirror, parsed, required};
 use crate::{WireError, v1};
@@ -44,16 +44,16 @@ pub fn to_wire(group: &GroupName, member: &MemberName, seen: &Observation, now: 
     }
 }
 
-/// The observation in this node's monotonic time, received at `received`.
+/// The observation in this node's monotonic time, sent at `sent`.
 ///
 /// # Errors
 /// Names the field that is missing or impossible.
 pub fn from_wire(
     sighting: v1::Sighting,
-    received: Moment,
+    sent: Moment,
 ) -> Result<(GroupName, MemberName, Observation), WireError> {
     use v1::sighting::Reach as Wire;
-    let at = |age_us: u64| received.before(Duration::from_micros(age_us));
+    let at = |age_us: u64| sent.before(Duration::from_micros(age_us));
     let reach = match sighting.reach.ok_or_else(|| WireError::missing("reach"))? {
         Wire::Up(status) => Reach::Up(status.try_into().map_err(|e: WireError| e.within("up"))?),
         Wire::Down(down) => {

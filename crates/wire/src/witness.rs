@@ -26,15 +26,12 @@ pub fn to_wire(group: &GroupName, report: &WitnessReport, now: Moment) -> v1::Wi
     }
 }
 
-/// The report in this node's monotonic time, received at `received`.
+/// The report in this node's monotonic time, sent at `sent`.
 ///
 /// # Errors
 /// Names the field that is missing or impossible.
-pub fn from_wire(
-    report: v1::WitnessReport,
-    received: Moment,
-) -> Result<(GroupName, WitnessReport), WireError> {
-    let at = |age_us: u64| received.before(Duration::from_micros(age_us));
+pub fn from_wire(report: v1::WitnessReport, sent: Moment) -> Result<(GroupName, WitnessReport), WireError> {
+    let at = |age_us: u64| sent.before(Duration::from_micros(age_us));
     if report.start_bytes > report.end_bytes {
         let reason = format!("{} is beyond the end, {}", report.start_bytes, report.end_bytes);
         return Err(WireError::new("start_bytes", reason));

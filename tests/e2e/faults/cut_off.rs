@@ -126,7 +126,6 @@ fn one_link_of_three_is_cut() {
 
 /// The leader does not reach the primary, and the third site reaches both: writes go on, or go on soon.
 #[test]
-#[ignore = "leases and actions go from the leader to the primary's site directly, never by way of the third"]
 fn the_primarys_site_is_cut_off_from_the_leader_only() {
     over_a_wan(&[], async |wan| {
         let mut scene = Scene::start(far_apart(&wan)).await;

@@ -1,18 +1,28 @@
 //! Leases as their holder sees them: asked for at a moment of this node's clock, good until `ttl` after it.
 //!
 //! The clock is the kernel's boot-time clock, so that a machine that was suspended wakes up with its leases over.
+//!
+//! A node that does not reach the leader may reach one that does, which passes the question on: a cut between the leader
+//! and the primary's site alone takes nothing from the primary. The way that worked last is tried first, the next one as
+//! soon as one fails or hesitates.
 
 use super::Guards;
 use crate::lead::LeaseAsk;
+use futures::StreamExt;
 use futures::future::BoxFuture;
-use primacy_core::{Epoch, GroupName, Moment};
-use primacy_runtime::{now, timeout};
+use futures::stream::FuturesUnordered;
+use primacy_core::{Epoch, GroupName, Moment, NodeId};
+use primacy_runtime::{now, sleep, timeout};
 use primacy_wire::v1;
 use primacy_wire::v1::site_client::SiteClient;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+use tonic::Request;
+use tonic::transport::Channel;
 
+/// Of the time that an answer may take, what one way may take before the next one is tried besides.
+const HESITATES_AFTER: u32 = 4;
 /// After a refusal, or without a leader, it is asked again so soon.
 const AGAIN_AFTER: Duration = Duration::from_millis(50);
 
@@ -68,6 +78,15 @@ impl Leases {
 pub(super) struct Answer {
     asked_at: Moment,
     grants: Option<Vec<LeaseAsk>>,
+    way: Option<Way>,
+}
+
+/// How an answer came from another node.
+#[derive(Clone, Copy)]
+struct Way {
+    by: NodeId,
+    /// Who led then, as far as this node knew.
+    leader: Option<NodeId>,
 }
 
 /// The asking: one request at a time, each `lease_renew`, and at once when something new is wanted.
@@ -77,6 +96,8 @@ pub(super) struct Asking {
     /// What the last answer left open.
     refused: bool,
     last_at: Option<Moment>,
+    /// How the last answer came.
+    way: Option<Way>,
     under_way: Option<BoxFuture<'static, Answer>>,
 }
 
@@ -106,7 +127,7 @@ impl Asking {
             witness: *witness,
         });
         self.last_at = Some(at);
-        self.under_way = Some(ask(guards, asks.collect(), at));
+        self.under_way = Some(ask(guards, asks.collect(), self.way, at));
         None
     }
 
@@ -120,6 +141,7 @@ impl Asking {
 
     pub(super) fn take_in(&mut self, guards: &Guards, answer: Answer) {
         self.under_way = None;
+        self.way = answer.way;
         let grants = answer.grants.unwrap_or_default();
         let granted = |(group, (epoch, witness)): (&GroupName, &(Epoch, bool))| {
             grants.iter().any(|g| g.group == *group && g.epoch == *epoch && (g.witness || !witness))
@@ -133,33 +155,72 @@ impl Asking {
 }
 
 /// Asks the leader, which may be this node. The moment of asking is taken before anything is sent.
-fn ask(guards: &Guards, asks: Vec<LeaseAsk>, asked_at: Moment) -> BoxFuture<'static, Answer> {
+fn ask(
+    guards: &Guards,
+    asks: Vec<LeaseAsk>,
+    last: Option<Way>,
+    asked_at: Moment,
+) -> BoxFuture<'static, Answer> {
     let within = guards.config.cluster.timings.lease_renew;
-    let leadership = guards.consensus.leadership().borrow().clone();
-    if leadership.leading {
+    if guards.consensus.leadership().borrow().leading {
         let grants = guards
             .consensus
             .has_authority()
             .then(|| guards.board.grant(guards.me, &asks, now(), &guards.consensus));
-        return Box::pin(std::future::ready(Answer { asked_at, grants: grants.flatten() }));
+        return Box::pin(std::future::ready(Answer { asked_at, grants: grants.flatten(), way: None }));
     }
-    let channel = leadership.leader.and_then(|leader| guards.peers.channel(&leader.address));
+    let leader = guards.consensus.leadership().borrow().leader.as_ref().map(|leader| leader.id);
+    let ways = ways(guards, leader, last.filter(|way| way.leader == leader));
     let me = guards.me;
     Box::pin(async move {
-        let Some(channel) = channel else { return Answer { asked_at, grants: None } };
         let asks = asks.iter().map(|ask| v1::LeaseAsk {
             group: ask.group.as_str().to_owned(),
             epoch: ask.epoch.0,
             witness: ask.witness,
         });
         let request = v1::RenewRequest { node_id: me.0, asks: asks.collect() };
-        let mut client = SiteClient::new(channel);
-        let grants = match timeout(within, client.renew(request)).await {
-            Ok(Ok(response)) => Some(granted(response.into_inner())),
-            Ok(Err(_)) | Err(_) => None,
-        };
-        Answer { asked_at, grants }
+        let answered = timeout(within, first_answer(ways, &request, within)).await.ok().flatten();
+        let (way, grants) = answered.map(|(by, response)| (Way { by, leader }, granted(response))).unzip();
+        Answer { asked_at, grants, way }
     })
+}
+
+/// The leader, and the others of the cluster, which may reach it; the one that answered last before all.
+fn ways(guards: &Guards, leader: Option<NodeId>, last: Option<Way>) -> Vec<(NodeId, Channel)> {
+    let membership = guards.consensus.membership();
+    let others = membership.nodes.iter().filter(|(id, _)| **id != guards.me);
+    let mut ways: Vec<_> =
+        others.filter_map(|(id, node)| Some((*id, guards.peers.channel(&node.address)?))).collect();
+    ways.sort_by_key(|(id, _)| (last.is_none_or(|way| way.by != *id), leader != Some(*id)));
+    ways
+}
+
+/// The first answer of a leader, by whichever way.
+async fn first_answer(
+    ways: Vec<(NodeId, Channel)>,
+    request: &v1::RenewRequest,
+    within: Duration,
+) -> Option<(NodeId, v1::RenewResponse)> {
+    let mut ways = ways.into_iter();
+    let mut asked = FuturesUnordered::new();
+    loop {
+        if let Some((id, channel)) = ways.next() {
+            asked.push(async move {
+                let mut message = Request::new(request.clone());
+                message.set_timeout(within);
+                (id, SiteClient::new(channel).renew(message).await)
+            });
+        } else if asked.is_empty() {
+            return None;
+        }
+        tokio::select! {
+            biased;
+            Some((id, answer)) = asked.next() => if let Ok(answer) = answer {
+                return Some((id, answer.into_inner()));
+            },
+            () = sleep(within / HESITATES_AFTER), if ways.len() > 0 => {}
+        }
+    }
 }
 
 fn granted(response: v1::RenewResponse) -> Vec<LeaseAsk> {

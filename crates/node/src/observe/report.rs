@@ -7,7 +7,7 @@ use super::News;
 use crate::lead::Board;
 use crate::peers::Peers;
 use primacy_consensus::{Consensus, LeadershipView};
-use primacy_core::NodeId;
+use primacy_core::{Moment, NodeId};
 use primacy_runtime::{interval, now, sleep, watch};
 use primacy_wire::v1::site_client::SiteClient;
 use primacy_wire::{gate, holder, sighting, v1, witness};
@@ -19,6 +19,8 @@ use tokio_stream::wrappers::ReceiverStream;
 const BATCH_EVERY: Duration = Duration::from_millis(100);
 /// Batches on their way; more would only be old.
 const BATCHES_MAX: usize = 4;
+/// A time of the leader that came quickly is kept so long; after that, clocks may have drifted apart.
+const LEADER_TIME_KEPT: Duration = Duration::from_secs(10);
 const AGAIN_AFTER: Duration = Duration::from_millis(50);
 
 /// Streams to whoever leads, until it is dropped.
@@ -80,35 +82,53 @@ impl Reporter<'_> {
         leadership: &mut watch::Receiver<LeadershipView>,
     ) -> Ended {
         let (batches, outgoing) = mpsc::channel(BATCHES_MAX);
-        self.send(&batches, true);
         let call = client.report(ReceiverStream::new(outgoing));
-        let mut call = std::pin::pin!(call);
+        let mut times = tokio::select! {
+            biased;
+            ended = self.leads_no_more(address, leadership) => return ended,
+            answer = call => match answer {
+                Ok(answer) => answer.into_inner(),
+                Err(status) => return refused(address, &status),
+            },
+        };
+        let mut known: Option<LeaderTime> = None;
         let mut ticks = interval(BATCH_EVERY);
         loop {
             tokio::select! {
                 biased;
-                changed = leadership.changed() => {
-                    if changed.is_err() {
-                        return Ended::Stopped;
+                ended = self.leads_no_more(address, leadership) => return ended,
+                time = times.message() => match time {
+                    Ok(Some(time)) => {
+                        let first = known.is_none();
+                        let time = known.map_or(LeaderTime::new(time), |before| before.or(time));
+                        known = Some(time);
+                        if first {
+                            self.send(&batches, time, true);
+                        }
                     }
-                    if leader_to_report_to(&leadership.borrow()).is_none_or(|a| a != address) {
-                        return Ended::AnotherLeader;
-                    }
-                }
-                ended = &mut call => {
-                    if let Err(status) = ended {
-                        tracing::debug!(leader = address, error = status.message(), "reports to the leader ended");
-                    }
-                    return Ended::ByLeader;
-                }
-                () = self.news.heard() => self.send(&batches, false),
-                () = ticks.tick() => self.send(&batches, true),
+                    Ok(None) => return Ended::ByLeader,
+                    Err(status) => return refused(address, &status),
+                },
+                () = self.news.heard() => if let Some(time) = known { self.send(&batches, time, false) },
+                () = ticks.tick() => if let Some(time) = known { self.send(&batches, time, true) },
+            }
+        }
+    }
+
+    /// Returns when another node leads, or none.
+    async fn leads_no_more(&self, address: &str, leadership: &mut watch::Receiver<LeadershipView>) -> Ended {
+        loop {
+            if leadership.changed().await.is_err() {
+                return Ended::Stopped;
+            }
+            if leader_to_report_to(&leadership.borrow()).is_none_or(|a| a != address) {
+                return Ended::AnotherLeader;
             }
         }
     }
 
     /// Sends what is new, or all that is known. Without room it is left to the next batch of all.
-    fn send(&self, batches: &mpsc::Sender<v1::SightingBatch>, everything: bool) {
+    fn send(&self, batches: &mpsc::Sender<v1::SightingBatch>, time: LeaderTime, everything: bool) {
         let Ok(room) = batches.try_reserve() else { return };
         let at = now();
         let sightings = self
@@ -117,6 +137,40 @@ impl Reporter<'_> {
         let witnesses = self.board.own_witnesses(|group, report| witness::to_wire(group, report, at));
         let gates = self.board.own_gates(|group, report| gate::to_wire(group, report, at));
         let holders = self.board.own_holders(|group, report| holder::to_wire(group, report, at));
-        room.send(v1::SightingBatch { node_id: self.me.0, sightings, witnesses, gates, holders });
+        room.send(v1::SightingBatch {
+            node_id: self.me.0,
+            sightings,
+            witnesses,
+            gates,
+            holders,
+            leader_time: Some(v1::LeaderTime { at_us: time.theirs.0 }),
+            leader_time_age_us: at.since(time.ours).as_micros() as u64,
+        });
     }
+}
+
+/// A moment of the leader's clock, and when it came.
+#[derive(Clone, Copy)]
+struct LeaderTime {
+    theirs: Moment,
+    ours: Moment,
+}
+
+impl LeaderTime {
+    fn new(time: v1::LeaderTime) -> LeaderTime {
+        LeaderTime { theirs: Moment(time.at_us), ours: now() }
+    }
+
+    /// The one that says more: that came quicker, unless it is old.
+    fn or(self, time: v1::LeaderTime) -> LeaderTime {
+        let newer = LeaderTime::new(time);
+        let between = newer.ours.since(self.ours);
+        let quicker = newer.theirs.since(self.theirs) >= between;
+        if quicker || between > LEADER_TIME_KEPT { newer } else { self }
+    }
+}
+
+fn refused(leader: &str, status: &tonic::Status) -> Ended {
+    tracing::debug!(leader, error = status.message(), "reports to the leader ended");
+    Ended::ByLeader
 }

@@ -2,9 +2,10 @@
 
 use crate::serve::{Shared, refuse};
 use primacy_consensus::LeadershipView;
-use primacy_wire::Refusal;
 use primacy_wire::v1::admin_client::AdminClient;
 use primacy_wire::v1::directory_client::DirectoryClient;
+use primacy_wire::v1::site_client::SiteClient;
+use primacy_wire::{Refusal, v1};
 use std::time::Duration;
 use tonic::metadata::{AsciiMetadataValue, MetadataMap};
 use tonic::transport::Channel;
@@ -118,6 +119,20 @@ impl Shared {
             }
             Ok(answer) => answer,
         }
+    }
+
+    /// Asks the leader for leases of a node that does not reach it.
+    pub(crate) async fn renew_at_leader(
+        &self,
+        channel: Channel,
+        metadata: &MetadataMap,
+        message: v1::RenewRequest,
+    ) -> Result<Response<v1::RenewResponse>, Status> {
+        let request = self.forwarded(metadata, message);
+        let within = refuse::deadline(metadata, UNARY_WITHIN);
+        let answer =
+            self.answered(within, MOVED_READ, async { SiteClient::new(channel).renew(request).await });
+        answer.await.unwrap_or_else(|why| Err(Status::unavailable(why)))
     }
 
     /// Waits for an answer of the leader, and not for one that is frozen or cut off: when another has led for `grace`

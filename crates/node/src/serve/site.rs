@@ -1,7 +1,7 @@
 //! `primacy.v1.Site`: what nodes tell the leader, what they ask of it, and what it asks of them at their sites.
 
-use super::Shared;
-use super::refuse;
+use super::forward::Route;
+use super::{Shared, refuse};
 use crate::guard::{self, TailError};
 use crate::lead::LeaseAsk;
 use primacy_core::{Action, ActionKind, Epoch, GroupName, Loss, MemberName, Moment, NodeId};
@@ -16,6 +16,8 @@ use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
+/// Times on their way to a node that reports.
+const TIMES_MAX: usize = 2;
 /// Chunks of a tail on their way.
 const CHUNKS_MAX: usize = 8;
 /// What a rescue may be given at most.
@@ -35,21 +37,22 @@ impl SiteService {
 
     fn take_in(&self, batch: v1::SightingBatch, received: Moment) -> Result<(), Status> {
         let from = self.member_of_cluster(batch.node_id)?;
+        let sent = sent_at_earliest(&batch)?.min(received);
         let mut seen = Vec::with_capacity(batch.sightings.len());
         for sighting in batch.sightings {
-            seen.push(sighting::from_wire(sighting, received)?);
+            seen.push(sighting::from_wire(sighting, sent)?);
         }
         let mut witnesses = Vec::with_capacity(batch.witnesses.len());
         for report in batch.witnesses {
-            witnesses.push(witness::from_wire(report, received)?);
+            witnesses.push(witness::from_wire(report, sent)?);
         }
-        let gates = batch.gates.iter().map(|report| gate::from_wire(report, received));
+        let gates = batch.gates.iter().map(|report| gate::from_wire(report, sent));
         let gates = gates.collect::<Result<Vec<_>, _>>()?;
         let mut holders = Vec::with_capacity(batch.holders.len());
         for report in batch.holders {
-            holders.push(holder::from_wire(report, received)?);
+            holders.push(holder::from_wire(report, sent)?);
         }
-        if !self.0.board.report(from, received, &self.0.consensus, seen, witnesses) {
+        if !self.0.board.report(from, sent, &self.0.consensus, seen, witnesses) {
             return Err(self.0.refuse_as_follower().into());
         }
         self.0.board.report_gates(from, gates);
@@ -60,25 +63,45 @@ impl SiteService {
 
 #[tonic::async_trait]
 impl Site for SiteService {
+    type ReportStream = Pin<Box<dyn Stream<Item = Result<v1::LeaderTime, Status>> + Send>>;
+
     async fn report(
         &self,
         request: Request<Streaming<v1::SightingBatch>>,
-    ) -> Result<Response<v1::ReportResponse>, Status> {
+    ) -> Result<Response<Self::ReportStream>, Status> {
         let mut batches = request.into_inner();
-        let mut stopping = self.0.stopping.clone();
-        loop {
-            let next = tokio::select! {
-                biased;
-                _ = stopping.wait_for(|stop| *stop) => None,
-                batch = batches.message() => batch?,
-            };
-            let Some(batch) = next else { break };
-            self.take_in(batch, now())?;
-        }
-        Ok(Response::new(v1::ReportResponse {}))
+        let (times, outgoing) = mpsc::channel(TIMES_MAX);
+        let (mut stopping, service) = (self.0.stopping.clone(), SiteService(Arc::clone(&self.0)));
+        let receiving = async move {
+            loop {
+                // Without room the sender has times enough.
+                let _ = times.try_send(Ok(v1::LeaderTime { at_us: now().0 }));
+                let next = tokio::select! {
+                    biased;
+                    _ = stopping.wait_for(|stop| *stop) => return,
+                    () = times.closed() => return,
+                    batch = batches.message() => batch,
+                };
+                let taken = match next {
+                    Ok(Some(batch)) => service.take_in(batch, now()),
+                    Ok(None) | Err(_) => return,
+                };
+                if let Err(status) = taken {
+                    let _ = times.send(Err(status)).await;
+                    return;
+                }
+            }
+        };
+        // It ends with its sender, with its leadership or with this node.
+        spawn(receiving).detach();
+        Ok(Response::new(Box::pin(ReceiverStream::new(outgoing))))
     }
 
     async fn renew(&self, request: Request<v1::RenewRequest>) -> Result<Response<v1::RenewResponse>, Status> {
+        if let Route::Leader(channel) = self.0.route(request.metadata())? {
+            let (metadata, _, message) = request.into_parts();
+            return self.0.renew_at_leader(channel, &metadata, message).await;
+        }
         let request = request.into_inner();
         let to = self.member_of_cluster(request.node_id)?;
         let mut asks = Vec::with_capacity(request.asks.len());
@@ -215,6 +238,12 @@ impl Site for SiteService {
         killed.map_err(Status::failed_precondition)?;
         Ok(Response::new(v1::KillResponse {}))
     }
+}
+
+/// The earliest moment at which a batch can have been sent: it gives back a time of ours that it had received then.
+fn sent_at_earliest(batch: &v1::SightingBatch) -> Result<Moment, WireError> {
+    let given = batch.leader_time.ok_or_else(|| WireError::missing("leader_time"))?;
+    Ok(Moment(given.at_us.saturating_add(batch.leader_time_age_us)))
 }
 
 fn group_of(name: &str) -> Result<GroupName, Status> {
