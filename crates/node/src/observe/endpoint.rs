@@ -97,11 +97,10 @@ impl Eye {
     }
 
     fn up(&mut self, asked_at: Moment) {
-        let at = now();
-        let status = MemberStatus::endpoint(at.since(asked_at).as_micros() as u64);
+        let status = MemberStatus::endpoint(now().since(asked_at).as_micros() as u64);
         self.down_since = None;
-        self.last_up = Some((at, status.clone()));
-        self.tell(at, Reach::Up(status));
+        self.last_up = Some((asked_at, status.clone()));
+        self.tell(asked_at, Reach::Up(status));
     }
 
     fn down(&mut self, asked_at: Moment, failure: Failure) {

@@ -382,7 +382,8 @@ impl Watcher {
         // The end of the connection comes as an event of its own.
         let Ok(replies) = answer else { return };
         match ask::status(&replies, &mut self.known, at.since(question.asked_at)) {
-            Ok(status) => self.on_status(status, at),
+            // It says how the server was when it answered, and the network may have kept the answer since.
+            Ok(status) => self.on_status(status, question.asked_at),
             Err(unusable) => {
                 self.down = Down { connect: unusable.failure, detail: unusable.detail, ..Down::default() };
                 self.go_down(question.asked_at);
@@ -401,7 +402,7 @@ impl Watcher {
         self.dial_at = None;
         self.up = true;
         self.watch_process(&status);
-        self.watch_end(at);
+        self.watch_end(now());
         self.last_up = Some((at, status));
         self.tell(at);
     }
