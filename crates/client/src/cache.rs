@@ -3,6 +3,9 @@
 //! The problem: a writer asks before each write, and the leader must not feel it. The idea: the first lookup of a
 //! group asks the leader; from then on a background watch of everything changes or drops what is kept. While the
 //! watch is out of touch, nothing kept is trusted. An answer that is older than an event of its group is not kept.
+//!
+//! When no leader can be asked, what was known last is told, marked as such with its age: a writer that tries it does no
+//! harm, because a member that is primary no more refuses it, and the primary serves on while all nodes are down.
 
 use crate::follow::{Follow, SILENCE_MAX, Step};
 use crate::pool::Pool;
@@ -15,6 +18,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout};
+
+/// Who knows a primary of the past waits no longer than this for the leader.
+const LAST_KNOWN_AFTER: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(crate) struct Cache {
@@ -44,6 +50,8 @@ struct Slot {
 #[derive(Clone, Debug)]
 struct Known {
     primary: v1::Primary,
+    /// When that was known to be so.
+    at: Instant,
     /// Whether the leader is to be asked before this is used: a caller reported it, or an event does not say enough.
     doubted: bool,
 }
@@ -59,14 +67,25 @@ impl Cache {
         if let Some(primary) = self.kept.fresh(&slot) {
             return Ok(primary);
         }
-        let within = self.pool.settings.deadline;
-        match timeout(within, self.ask(client, group, &slot)).await {
-            Ok(answer) => answer,
-            Err(_) => Err(ClientError::TimedOut {
+        let mut within = self.pool.settings.deadline;
+        let last_known = self.kept.last_known(&slot);
+        if last_known.is_some() {
+            within = within.min(LAST_KNOWN_AFTER);
+        }
+        let out_of_reach = match timeout(within, self.ask(client, group, &slot)).await {
+            Ok(Err(
+                error @ (ClientError::NoLeader { .. }
+                | ClientError::Unreachable { .. }
+                | ClientError::TimedOut { .. }
+                | ClientError::Stale { .. }),
+            )) => error,
+            Ok(answer) => return answer,
+            Err(_) => ClientError::TimedOut {
                 outcome_unknown: false,
                 detail: format!("the primary of {group} was not found out within {within:?}"),
-            }),
-        }
+            },
+        };
+        last_known.ok_or(out_of_reach)
     }
 
     /// Asks the leader. Callers that come while another one asks wait for the question after it, and share its answer.
@@ -170,6 +189,18 @@ impl Kept {
         known.map(|known| known.primary.clone())
     }
 
+    /// What was known of the group, fresh or not, with its age.
+    fn last_known(&self, slot: &Slot) -> Option<v1::Primary> {
+        let heard = *lock(&self.heard);
+        let known = slot.known.borrow();
+        let known = known.as_ref().filter(|known| known.primary.member.is_some())?;
+        let at = heard.filter(|_| !known.doubted).map_or(known.at, |heard| known.at.max(heard));
+        let mut primary = known.primary.clone();
+        primary.consistency = v1::Consistency::Local.into();
+        primary.age_ms = at.elapsed().as_millis() as u64;
+        Some(primary)
+    }
+
     fn take(&self, batch: &EventBatch) {
         for event in &batch.events {
             let Some(group) = event.group() else { continue };
@@ -187,7 +218,7 @@ impl Kept {
         for (name, slot) in slots {
             slot.newest.fetch_max(list.revision, Ordering::SeqCst);
             let listed = list.groups.iter().find(|g| g.group == name).and_then(|g| g.primary.clone());
-            slot.known.send_replace(listed.map(|primary| Known { primary, doubted: false }));
+            slot.known.send_replace(listed.map(Known::now));
         }
     }
 }
@@ -198,7 +229,7 @@ impl Slot {
         self.known.send_if_modified(|known| {
             let current = answer.revision >= self.newest.load(Ordering::SeqCst);
             if current {
-                *known = Some(Known { primary: answer.clone(), doubted: false });
+                *known = Some(Known::now(answer.clone()));
             }
             current
         })
@@ -219,6 +250,10 @@ impl Slot {
 }
 
 impl Known {
+    fn now(primary: v1::Primary) -> Known {
+        Known { primary, at: Instant::now(), doubted: false }
+    }
+
     /// Takes in an event of this group.
     fn take(&mut self, revision: u64, event: &Event) {
         self.primary.revision = revision;
@@ -251,6 +286,7 @@ impl Known {
             }
         };
         self.doubted = false;
+        self.at = Instant::now();
         self.primary.reason = None;
         self.primary.state = state.into();
     }

@@ -14,10 +14,12 @@ impl Client {
     ///
     /// The answer may be out of date by as long as an event takes to arrive. Whoever finds that out says so with
     /// [`Client::report_failure`]. A group that has no primary, or is switching, answers with what is known: look at
-    /// `state`.
+    /// `state`. When no leader answers within a second, the primary that was known last is the answer: its `consistency`
+    /// is then `LOCAL` and `age_ms` says how long ago it was known to be so. To try a write there is safe: a member that
+    /// is primary no more refuses it.
     ///
     /// # Errors
-    /// [`ClientError::NotFound`] for an unknown group, and the errors of an unreachable cluster.
+    /// [`ClientError::NotFound`] for an unknown group, and the errors of an unreachable cluster when nothing is known yet.
     pub async fn primary(&self, group: &str) -> Result<v1::Primary, ClientError> {
         self.cache.primary(self, group).await
     }

@@ -182,3 +182,20 @@ async fn many_lookups_at_once_share_one_question() {
     assert!(all.iter().all(Result::is_ok));
     assert!(node.asked() <= 2, "{} questions", node.asked());
 }
+
+#[tokio::test]
+async fn without_a_leader_the_last_known_primary_is_told_with_its_age() {
+    let world = World::new();
+    let mut node = Node::leader(&world, 1);
+    let client =
+        Client::builder([node.address.clone()]).deadline(Duration::from_millis(300)).build().unwrap();
+    let before = client.primary("features").await.unwrap();
+    assert_eq!(before.consistency(), v1::Consistency::Linearizable);
+    node.kill();
+    client.report_failure("features", before.epoch);
+    let after = client.primary("features").await.unwrap();
+    assert_eq!((&after.member, after.epoch), (&before.member, before.epoch));
+    assert_eq!(after.consistency(), v1::Consistency::Local);
+    let error = client.primary("nobody-asked-before").await.unwrap_err();
+    assert!(matches!(error, ClientError::Unreachable { .. } | ClientError::TimedOut { .. }), "{error}");
+}
