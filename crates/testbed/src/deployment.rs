@@ -42,6 +42,8 @@ pub struct DeploymentOptions {
     /// With `cluster.wan`: (site, host) where the member of a site is not at the host of its node, such as
     /// `("east", "east/redis")`.
     pub member_hosts: Vec<(String, String)>,
+    /// (site, variables) of the member of a site.
+    pub member_env: Vec<(String, Vec<(String, String)>)>,
 }
 
 impl DeploymentOptions {
@@ -54,6 +56,7 @@ impl DeploymentOptions {
             member_config: MemberConfig::Printed,
             member_sites: Vec::new(),
             member_hosts: Vec::new(),
+            member_env: Vec::new(),
         }
     }
 
@@ -117,6 +120,8 @@ impl Deployment {
             member.port = Some(ports::free()?);
             member.credentials.clone_from(&options.cluster.redis);
             member.host = options.member_host(site)?;
+            let of_member = options.member_env.iter().filter(|(of, _)| of == site);
+            member.env = of_member.flat_map(|(_, env)| env).cloned().collect();
             members.push((site.clone(), member));
         }
         let DeploymentOptions { cluster, group, group_settings, member_config, .. } = options;

@@ -30,6 +30,8 @@ pub struct RedisOptions {
     pub config: Vec<String>,
     /// The user of [`RedisServer::connection`]. Created with all rights unless a line of `config` creates it.
     pub credentials: Option<Credentials>,
+    /// Variables of the process.
+    pub env: Vec<(String, String)>,
     /// Where it runs, with the address of that host; on 127.0.0.1 of this machine when `None`.
     pub host: Option<Host>,
 }
@@ -43,6 +45,7 @@ impl RedisOptions {
             port: None,
             config: Vec::new(),
             credentials: None,
+            env: Vec::new(),
             host: None,
         }
     }
@@ -82,7 +85,7 @@ impl RedisServer {
             name: format!("redis-server {}", options.name),
             program,
             args: vec![conf.into()],
-            env: Vec::new(),
+            env: options.env,
             log: options.dir.join("redis.log"),
             dir: options.dir,
         };
@@ -135,6 +138,13 @@ impl RedisServer {
     /// SIGCONT: goes on after [`RedisServer::freeze`].
     pub fn thaw(&self) -> Result<()> {
         self.process.cont()
+    }
+
+    /// Starts it again like [`RedisServer::restart`], and returns before it answers.
+    pub fn respawn(&mut self) -> Result<()> {
+        self.process.kill()?;
+        self.process = Process::start_at(self.host.as_ref(), &self.spec)?;
+        Ok(())
     }
 
     /// Starts it again with the same port, directory and configuration, killing it first when it still runs.

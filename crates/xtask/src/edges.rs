@@ -29,6 +29,7 @@ const PERMITTED: &[(&str, &[&str])] = &[
     ("testbed", &["core", "client"]),
     ("cli", &["core", "client", "node", "wire", "redis", "testbed"]),
     ("bench", &["testbed", "client", "core", "wire"]),
+    ("chaos", &["testbed", "client", "core", "wire"]),
     ("xtask", &[]),
 ];
 

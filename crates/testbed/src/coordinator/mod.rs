@@ -46,6 +46,8 @@ pub struct ClusterOptions {
     pub env: Vec<(String, String)>,
     /// Variables for one node, by its id, on top of those for all.
     pub node_env: Vec<(u64, Vec<(String, String)>)>,
+    /// (id, directory) of nodes whose data is elsewhere than in their own directory: on a disk of its own, for instance.
+    pub data_dirs: Vec<(u64, PathBuf)>,
     /// Where the sites are, each with a host of its name; all on 127.0.0.1 when `None`.
     pub wan: Option<Wan>,
 }
@@ -63,6 +65,7 @@ impl ClusterOptions {
             gates: Vec::new(),
             env: Vec::new(),
             node_env: Vec::new(),
+            data_dirs: Vec::new(),
             wan: None,
         }
     }

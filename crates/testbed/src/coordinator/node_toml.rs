@@ -51,9 +51,11 @@ pub(super) fn write(dir: &Path, text: &NodeText<'_>) -> Result<()> {
 impl NodeText<'_> {
     fn render(&self) -> String {
         let Peer { id, site, address } = self.peer;
-        let ClusterOptions { name, profile, timings, redis, .. } = self.options;
+        let ClusterOptions { name, profile, timings, redis, data_dirs, .. } = self.options;
+        let elsewhere = data_dirs.iter().find(|(of, _)| of == id);
+        let data_dir = elsewhere.map_or_else(|| "data".into(), |(_, dir)| dir.to_string_lossy());
         let mut text = format!(
-            "[node]\nid = {id}\nsite = {site:?}\ndata_dir = \"data\"\nlisten = {address:?}\nadvertise = {address:?}\n\
+            "[node]\nid = {id}\nsite = {site:?}\ndata_dir = {data_dir:?}\nlisten = {address:?}\nadvertise = {address:?}\n\
              http = {http:?}\n\n[cluster]\nname = {name:?}\nprofile = {profile:?}\n",
             http = self.http,
         );

@@ -7,6 +7,7 @@
 //! The ledger must not know how a primary is found or what the coordinator says about it.
 
 mod gap;
+mod in_flight;
 mod joined;
 mod lost;
 mod overlap;

@@ -211,6 +211,13 @@ impl Wan {
         Ok(())
     }
 
+    /// Undoes cuts and filters of one direction.
+    pub fn heal_one_way(&self, from: &str, to: &str) -> Result<()> {
+        let (from, to) = (self.site(from)?, self.site(to)?);
+        self.0.router.network().heal(from, to);
+        Ok(())
+    }
+
     /// Undoes all cuts and filters; links stay as they are set.
     pub fn heal_all(&self) {
         let mut network = self.0.router.network();

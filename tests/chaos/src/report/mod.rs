@@ -1,0 +1,4 @@
+//! What a person reads afterwards.
+
+pub(crate) mod html;
+pub(crate) mod text;
