@@ -1,7 +1,8 @@
 //! What the leader sees: soft state, gathered from all nodes, never in the log.
 
 use crate::{
-    ActionKey, Address, Epoch, Group, GroupKind, GroupName, MemberName, Moment, NodeId, SiteName, Term,
+    ActionKey, Address, Epoch, Group, GroupKind, GroupName, Lineage, MemberName, Moment, NodeId, SiteName,
+    Term,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -336,6 +337,9 @@ pub struct View {
     /// The furthest answer of a group's primary in its own lineage. A process that was restarted speaks of another
     /// history, and must not make us forget this one.
     pub last_of_primary: BTreeMap<GroupName, (Moment, MemberStatus)>,
+    /// How fast each node saw the stream of which process grow, when that was the group's primary: bytes a second at the
+    /// peak of the ten seconds before its last answer. Whatever answers in its place later has a rate of its own.
+    pub rates: BTreeMap<(GroupName, NodeId), (String, u64)>,
     /// Actions that run at the moment.
     pub running: BTreeSet<ActionKey>,
     /// How actions failed, until they work or their epoch is over.
@@ -374,10 +378,11 @@ impl View {
                 Reach::Up(status) => Some((observation.at, status)),
                 Reach::Down { .. } => observation.last_up.as_ref().map(|(at, status)| (*at, status)),
             };
-            let lineage = &primary.lineage;
-            let ours = |s: &MemberStatus| {
-                s.replid == lineage.start.replid || lineage.previous.as_ref() == Some(&s.replid)
-            };
+            let ours = |s: &MemberStatus| is_the_one(s, &primary.lineage);
+            if let Some((_, status)) = answer.filter(|(_, s)| ours(s)) {
+                let peak = (status.run_id.clone(), observation.rate_peak_bytes);
+                self.rates.insert((name.clone(), node), peak);
+            }
             let known = self.last_of_primary.get(name);
             let known = known.filter(|(_, s)| ours(s)).map(|(at, s)| (s.offset_bytes, *at));
             match answer.filter(|(_, s)| ours(s)) {
@@ -438,8 +443,15 @@ impl View {
     pub fn last_of_primary(&self, group: &Group) -> Option<(Moment, &MemberStatus)> {
         let lineage = &group.primary.as_ref()?.lineage;
         let (at, status) = self.last_of_primary.get(&group.spec.name)?;
-        let ours = status.replid == lineage.start.replid || lineage.previous.as_ref() == Some(&status.replid);
-        ours.then_some((*at, status))
+        is_the_one(status, lineage).then_some((*at, status))
+    }
+
+    /// The highest rate at which any node saw the present primary's stream grow, bytes a second.
+    pub fn rate_of_primary(&self, group: &Group) -> u64 {
+        let Some(primary) = &group.primary else { return 0 };
+        let of_group = self.rates.iter().filter(|((name, _), _)| *name == group.spec.name);
+        let of_it = of_group.filter(|(_, (run_id, _))| *run_id == primary.lineage.run_id);
+        of_it.map(|(_, (_, rate))| *rate).max().unwrap_or(0)
     }
 
     /// The sites that have a voting node.
@@ -466,4 +478,11 @@ impl View {
     pub fn freshest(&self, group: &GroupName, member: &MemberName) -> Option<(Moment, &MemberStatus)> {
         self.of(group, member).filter_map(|(_, _, o)| o.status().map(|s| (o.at, s))).max_by_key(|(at, _)| *at)
     }
+}
+
+/// Whether it is the process that was promoted, of its history. One that was restarted from a dump may give its history
+/// the same name again, and says nothing of where its stream had ended.
+fn is_the_one(status: &MemberStatus, lineage: &Lineage) -> bool {
+    let ours = status.replid == lineage.start.replid || lineage.previous.as_ref() == Some(&status.replid);
+    ours && status.run_id == lineage.run_id
 }

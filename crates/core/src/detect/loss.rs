@@ -16,11 +16,11 @@ const TURN: Duration = Duration::from_millis(10);
 
 /// What one turn of the event loop may have answered that was sent to nobody.
 pub fn residue(group: &Group, view: &View) -> Loss {
-    let Some(primary) = &group.primary else { return Loss::Exact(0) };
+    if group.primary.is_none() {
+        return Loss::Exact(0);
+    }
     let Some((_, last)) = view.last_of_primary(group) else { return Loss::Unknown };
-    let rate =
-        view.of(&group.spec.name, &primary.member).map(|(_, _, o)| o.rate_peak_bytes).max().unwrap_or(0);
-    Loss::AtMost(turn(rate.saturating_mul(2), last.clients))
+    Loss::AtMost(turn(view.rate_of_primary(group).saturating_mul(2), last.clients))
 }
 
 fn turn(rate: u64, clients: u64) -> u64 {
@@ -28,12 +28,12 @@ fn turn(rate: u64, clients: u64) -> u64 {
 }
 
 /// The estimate for a candidate that reaches to `reach_bytes`; the primary ended at `end`, or is taken as of now.
-pub(super) fn estimate(group: &Group, view: &View, reach_bytes: u64, end: Moment) -> Loss {
-    let Some(primary) = &group.primary else { return Loss::Exact(0) };
-    let name = &group.spec.name;
+pub(crate) fn estimate(group: &Group, view: &View, reach_bytes: u64, end: Moment) -> Loss {
+    if group.primary.is_none() {
+        return Loss::Exact(0);
+    }
     let Some((at, last)) = view.last_of_primary(group) else { return Loss::Unknown };
-    let rate = view.of(name, &primary.member).map(|(_, _, o)| o.rate_peak_bytes).max().unwrap_or(0);
-    let rate = rate.saturating_mul(2);
+    let rate = view.rate_of_primary(group).saturating_mul(2);
     let grown = per(rate, end.since(at));
     let turn = turn(rate, last.clients);
     let behind = last.offset_bytes.saturating_add(grown).saturating_sub(reach_bytes);

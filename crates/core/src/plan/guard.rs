@@ -37,6 +37,8 @@ pub(super) fn steps(c: &Context<'_>) -> Vec<Step> {
     }
     let Some((at, status)) = c.view.freshest(&c.group.spec.name, &member.name) else { return vec![] };
     let shut = status.min_replicas == SHUT_MIN_REPLICAS;
+    // A door that is being opened gets the number that was committed when that began.
+    let shut = shut || is_under_way(c, primary, "open");
     if shut || !status.is_primary() || c.now.since(at) > CURRENT_WITHIN {
         return vec![];
     }
@@ -49,6 +51,12 @@ pub(super) fn admitted(group: &Group, member: &MemberName) -> bool {
     let quorum =
         group.primary.as_ref().filter(|_| group.spec.fence == FencePolicy::Witness).map(|p| &p.fence);
     quorum.is_none_or(|q| q.replicas.contains(member))
+}
+
+/// Whether that is being done to the primary.
+pub(super) fn is_under_way(c: &Context<'_>, primary: &Primary, word: &'static str) -> bool {
+    let (group, member) = (c.group.spec.name.clone(), primary.member.clone());
+    c.view.running.contains(&ActionKey { group, epoch: primary.epoch, member, word })
 }
 
 /// The node that is or becomes the witness of a primary at `site`: the present one while it is heard.

@@ -84,7 +84,8 @@ fn reopen(c: &Context<'_>) -> Option<Step> {
         return None;
     }
     let (_, status) = c.view.freshest(&c.group.spec.name, &member.name)?;
-    if status.min_replicas != SHUT_MIN_REPLICAS {
+    // What is under way may have opened it since that look, with a higher number than is committed yet.
+    if status.min_replicas != SHUT_MIN_REPLICAS || guard::is_under_way(c, primary, "set_fence") {
         return None;
     }
     let min_replicas = primary.fence.min_replicas;

@@ -5,7 +5,7 @@ use super::{Context, Step, StepKind, guard};
 use crate::detect::{self, Health, Verdict};
 use crate::view::MemberRole;
 use crate::{
-    ActionKey, ActionKind, Cause, Command, FencePolicy, MemberName, MemberSpec, Moment, Phase, Proof,
+    ActionKey, ActionKind, Cause, Command, FencePolicy, Loss, MemberName, MemberSpec, Moment, Phase, Proof,
     Transition,
 };
 use std::time::Duration;
@@ -162,7 +162,7 @@ fn rescue(c: &Context<'_>, t: &Transition) -> Vec<Step> {
             epoch: t.epoch,
             end: None,
             fetched_bytes: 0,
-            lost: t.lost,
+            lost: without_tail(c, t),
             note: format!("the tail of n{holder} could not be read: {why}"),
             at: c.wall,
         };
@@ -176,6 +176,21 @@ fn rescue(c: &Context<'_>, t: &Transition) -> Vec<Step> {
         residue: detect::residue(c.group, c.view),
     };
     c.perform(RULE, t.epoch, to, kind).into_iter().collect()
+}
+
+/// What is lost when the tail that was counted on cannot be read.
+fn without_tail(c: &Context<'_>, t: &Transition) -> Loss {
+    let Some((_, status)) = c.view.freshest(&t.group, &t.to) else { return Loss::Unknown };
+    let ended = match (&t.proof, t.closed_at) {
+        (Some(Proof::Detached { .. }), Some(at)) => c.now.before(c.wall.since(at)),
+        _ => c.now,
+    };
+    match (t.lost, detect::estimate(c.group, c.view, status.reach_bytes(), ended)) {
+        (Loss::Unknown, _) | (_, Loss::Unknown) => Loss::Unknown,
+        (with, without) => {
+            Loss::AtMost(with.bytes().unwrap_or_default().max(without.bytes().unwrap_or_default()))
+        }
+    }
 }
 
 fn promote(c: &Context<'_>, t: &Transition) -> Vec<Step> {
@@ -194,8 +209,10 @@ fn promote(c: &Context<'_>, t: &Transition) -> Vec<Step> {
         fresh.is_some_and(|(at, _)| c.now.since(at) <= detect::CURRENT_WITHIN)
     };
     let others: Vec<&MemberSpec> = c.group.spec.members.iter().filter(|m| m.name != to.name).collect();
+    // Without a fence nobody counts, so nobody need be refused, nor admitted again later.
+    let admitted = |m: &&MemberSpec| c.group.spec.fence == FencePolicy::None || answers(m);
     let names =
-        |answering: bool| others.iter().filter(|m| answers(m) == answering).map(|m| m.name.clone()).collect();
+        |admit: bool| others.iter().filter(|m| admitted(m) == admit).map(|m| m.name.clone()).collect();
     let kind = ActionKind::Promote {
         expected: t.expected.clone(),
         admit: names(true),

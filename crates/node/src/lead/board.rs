@@ -500,6 +500,7 @@ impl Seat {
         self.view.failures.retain(|key, _| known(&key.group));
         self.view.done.retain(|key, _| known(&key.group));
         self.view.last_of_primary.retain(|g, _| known(g));
+        self.view.rates.retain(|(g, _), _| known(g));
         self.view.primary_since.retain(|g, _| known(g));
         self.view.phase_since.retain(|g, _| known(g));
         // A group that takes the name of one that is gone must know who may still rely on that one.
