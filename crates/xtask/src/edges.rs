@@ -27,6 +27,7 @@ const PERMITTED: &[(&str, &[&str])] = &[
     ("node", &["core", "runtime", "wire", "consensus", "redis", "gate"]),
     ("client", &["core", "wire"]),
     ("testbed", &["core", "client"]),
+    ("sim", &["core"]),
     ("cli", &["core", "client", "node", "wire", "redis", "testbed"]),
     ("bench", &["testbed", "client", "core", "wire"]),
     ("chaos", &["testbed", "client", "core", "wire"]),

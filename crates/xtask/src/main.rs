@@ -18,6 +18,7 @@ mod format;
 mod length;
 mod licences;
 mod seam;
+mod sim;
 mod verify;
 mod words;
 mod workspace;
@@ -38,10 +39,14 @@ struct Arguments {
 enum Task {
     /// Run every check, or those named with --only; exits 1 when one fails
     Verify(verify::Options),
+    /// Run the shipped rules under seeds and virtual time
+    #[command(disable_help_flag = true)]
+    Sim(sim::Options),
 }
 
 fn main() -> Result<ExitCode> {
     match Arguments::parse().task {
         Task::Verify(options) => verify::verify(&options),
+        Task::Sim(options) => sim::sim(&options),
     }
 }

@@ -1,0 +1,44 @@
+//! `lease_exclusivity`: a fence that rests on leases being over is not proven while one holds.
+
+use crate::redis::STRANGER;
+use crate::world::World;
+use primacy_core::view::MemberRole;
+use primacy_core::{Group, GroupKind, Proof};
+
+/// A proof was committed.
+pub(crate) fn proven(world: &mut World, proof: &Proof, before: Option<&Group>) {
+    let endpoint = world.setup.spec.kind == GroupKind::Endpoint;
+    let rests_on_leases = match proof {
+        Proof::Expired { .. } => true,
+        Proof::Acknowledged { .. } => endpoint,
+        Proof::Detached { .. } | Proof::Vacant | Proof::Waived => false,
+    };
+    let Some(epoch) = before.and_then(|g| g.primary.as_ref()).map(|p| p.epoch).filter(|_| rests_on_leases)
+    else {
+        return;
+    };
+    let knows = |n: &crate::node::Node| {
+        let view = n.seat.as_ref().map(|s| &s.view);
+        let last = view.and_then(|v| v.last_of_primary.values().next());
+        last.is_some_and(|(_, s)| matches!(&s.role, MemberRole::Primary { replicas } if replicas.iter().any(|r| r.host == STRANGER)))
+    };
+    world.truth.stranger_known = world.nodes.iter().any(knows);
+    for n in 0..world.nodes.len() {
+        let at = world.clock(n);
+        let node = &world.nodes[n];
+        if !node.alive || node.leases.until(epoch, at).is_none() {
+            continue;
+        }
+        // One that knows of the intent has shut its gates and sealed its tail, whatever its lease says.
+        let knows = node.group().is_some_and(|g| g.epoch_last() > epoch);
+        if !(knows && endpoint) {
+            let text = format!(
+                "n{} holds a lease of epoch {epoch} when the fence counts as proven ({})",
+                n + 1,
+                proof.word()
+            );
+            world.violate("lease_exclusivity", text);
+            return;
+        }
+    }
+}
