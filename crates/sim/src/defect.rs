@@ -46,8 +46,6 @@ defects! {
     WitnessOutlivesLease,
     /// The door opens with one less than the committed number.
     MinOffByOne,
-    /// The number that was raised by commit was never set.
-    MinCommittedAboveForce,
     /// An action carries the term instead of the epoch.
     TermAsEpoch,
     /// What a leader was about to do is done without asking again whether it may.
@@ -76,8 +74,6 @@ defects! {
     LossHidden,
     /// A reset is taken for death.
     ResetIsDeath,
-    /// A member leaves the fence quorum though the primary still admits it.
-    DroppedUnrefused,
     /// Members that are away are admitted at a promotion though they are not in the quorum.
     NotRefusedAtPromotion,
     /// A reply is released before its barrier.

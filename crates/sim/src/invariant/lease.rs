@@ -1,5 +1,6 @@
 //! `lease_exclusivity`: a fence that rests on leases being over is not proven while one holds.
 
+use crate::node::Node;
 use crate::redis::STRANGER;
 use crate::world::World;
 use primacy_core::view::MemberRole;
@@ -17,12 +18,16 @@ pub(crate) fn proven(world: &mut World, proof: &Proof, before: Option<&Group>) {
     else {
         return;
     };
-    let knows = |n: &crate::node::Node| {
-        let view = n.seat.as_ref().map(|s| &s.view);
-        let last = view.and_then(|v| v.last_of_primary.values().next());
-        last.is_some_and(|(_, s)| matches!(&s.role, MemberRole::Primary { replicas } if replicas.iter().any(|r| r.host == STRANGER)))
+    let known = |n: &Node| {
+        let (_, last) = n.seat.as_ref()?.view.last_of_primary.values().next()?;
+        match &last.role {
+            MemberRole::Primary { replicas } => {
+                Some(replicas.iter().filter(|r| r.host == STRANGER).count() as u64)
+            }
+            MemberRole::Replica { .. } | MemberRole::Endpoint => None,
+        }
     };
-    world.truth.stranger_known = world.nodes.iter().any(knows);
+    world.truth.strangers_known = world.nodes.iter().filter_map(known).max().unwrap_or(0);
     for n in 0..world.nodes.len() {
         let at = world.clock(n);
         let node = &world.nodes[n];

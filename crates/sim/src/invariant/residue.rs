@@ -22,7 +22,8 @@ pub(crate) fn frozen_turn(world: &World, m: usize) -> bool {
 pub(crate) fn stranger(world: &World, m: usize) -> bool {
     let server = &world.servers[m];
     let strange = server.replicas.values().filter(|r| r.who == Who::Stranger && r.online).count() as u64;
-    strange > 0 && server.good < server.min_replicas + strange && !world.truth.stranger_known
+    let unknown = strange.saturating_sub(world.truth.strangers_known);
+    unknown > 0 && server.good < server.min_replicas + unknown
 }
 
 /// Whether the group asks for Sentinel's kind of safety.

@@ -68,8 +68,8 @@ pub(crate) struct Truth {
     pub(crate) helped_at: u64,
     pub(crate) commit_answered: usize,
     pub(crate) settled: bool,
-    /// Whether the leader that waited a primary out knew of a replica that is none of ours.
-    pub(crate) stranger_known: bool,
+    /// How many replicas that are none of ours the leader knew of that waited a primary out.
+    pub(crate) strangers_known: u64,
 }
 
 impl Truth {
