@@ -448,13 +448,15 @@ impl Watcher {
                 (Reach::Down { since, ended, connect, exited_pid, detail }, last_up.clone())
             }
         };
+        // While it is silent its last seconds are those before its last answer.
+        let answered = self.last_up.as_ref().map_or(at, |(at, _)| *at);
         let sighting = Sighting {
             group: self.group.clone(),
             member: self.member.clone(),
             at,
             reach,
             last_up,
-            rate_peak_bytes: self.rate.peak(at),
+            rate_peak_bytes: self.rate.peak(answered),
         };
         self.owed = None;
         if let Err(mpsc::error::TrySendError::Full(sighting) | mpsc::error::TrySendError::Closed(sighting)) =
