@@ -9,7 +9,7 @@ use crate::{MemberName, MemberSpec, Primary, lease};
 
 pub(super) fn switchover(c: &Context<'_>, primary: &Primary, request: &Request) -> Checked {
     let mut list = Checklist::default();
-    no_transition(&mut list, c.group);
+    no_transition(&mut list, c.group, true);
     nodes_report(&mut list, c.view, c.now);
     gates_hear(&mut list, c);
     let candidates = detect::candidates(c.group, c.view, c.now);
@@ -24,7 +24,7 @@ pub(super) fn switchover(c: &Context<'_>, primary: &Primary, request: &Request) 
 
 pub(super) fn failover(c: &Context<'_>, primary: Option<&Primary>, request: &Request) -> Checked {
     let mut list = Checklist::default();
-    no_transition(&mut list, c.group);
+    no_transition(&mut list, c.group, true);
     if let Some(primary) = primary {
         let left = lease::over_at(c.group, c.view).since(c.now).as_millis();
         let detail = format!("the gates to {} close, or their leases end within {left} ms", primary.member);

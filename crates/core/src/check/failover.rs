@@ -26,7 +26,7 @@ pub fn failover(
     }
     let Some(primary) = primary else { return Ok(first_by_hand(group, view, request, now, wall)) };
     let mut list = Checklist::default();
-    no_transition(&mut list, group);
+    no_transition(&mut list, group, false);
     let verdict = detect::verdict(group, &primary.member, view, now);
     let proof = fence(&mut list, group, primary, &verdict, view, now);
     let chosen = choose(&mut list, group, primary, request, view, now);
@@ -175,7 +175,7 @@ fn amount(lost: Loss) -> String {
 /// The first primary, named by an operator because the members do not say which it should be.
 fn first_by_hand(group: &Group, view: &View, request: &Request, now: Moment, wall: WallTime) -> Checked {
     let mut list = Checklist::default();
-    no_transition(&mut list, group);
+    no_transition(&mut list, group, false);
     let named = request.to.is_some();
     list.check(
         "first_primary",

@@ -9,7 +9,7 @@ pub use switchover::switchover;
 
 use crate::plan::Context;
 use crate::view::View;
-use crate::{Cause, Group, GroupName, MemberName, Moment, Primary, StartTransition, State, WallTime};
+use crate::{Cause, Group, GroupName, MemberName, Moment, Phase, Primary, StartTransition, State, WallTime};
 
 /// One condition and whether it holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,8 +101,11 @@ fn group_and_primary<'a>(
     Ok((group, group.primary.as_ref()))
 }
 
-fn no_transition(list: &mut Checklist, group: &Group) {
-    let under_way = group.transition.as_ref().filter(|t| t.phase.closes_the_door());
+/// No transition is in the way. One whose promotion is committed may be superseded by one that is not planned: its new
+/// primary can fail before it is open.
+fn no_transition(list: &mut Checklist, group: &Group, planned: bool) {
+    let in_the_way = |phase: Phase| phase.closes_the_door() && (planned || phase != Phase::Redirect);
+    let under_way = group.transition.as_ref().filter(|t| in_the_way(t.phase));
     let detail = match under_way {
         None => "no other transition is under way".to_owned(),
         Some(t) => {

@@ -33,7 +33,7 @@ pub fn switchover(
         return Ok(super::endpoint::switchover(&context(group, view, now, wall), primary, request));
     }
     let mut list = Checklist::default();
-    no_transition(&mut list, group);
+    no_transition(&mut list, group, true);
     nodes_report(&mut list, view, now);
     primary_serves(&mut list, group, primary, view, now);
     let candidates = detect::candidates(group, view, now);
