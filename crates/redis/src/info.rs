@@ -193,6 +193,24 @@ pub(crate) fn keys(text: &str) -> u64 {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_is_none(
+            text in prop_oneof![
+                ".{0,300}",
+                "((role|slave[0-9]|slave|master_host|master_repl_offset|second_repl_offset|run_id|process_id|uptime_in_seconds|slave_read_repl_offset)\\:?(master|slave|ip=[0-9.]{0,9},port=[0-9-]{0,9},state=online,offset=[0-9-]{0,25},lag=[0-9-]{0,3}|[0-9-]{0,25})\r?\n){0,30}",
+            ],
+        ) {
+            if let Some(replication) = Replication::parse(&text) {
+                replication.describe();
+            }
+            Server::parse(&text);
+            number(&text, "used_memory");
+            keys(&text);
+        }
+    }
 
     fn with_crlf(text: &str) -> String {
         text.replace('\n', "\r\n")

@@ -3,17 +3,18 @@
 use super::Shared;
 use super::admin::AdminService;
 use super::directory::DirectoryService;
+use super::guests::{Guests, Limits, Silence};
 use super::site::SiteService;
 use primacy_wire::FILE_DESCRIPTOR_SET;
 use primacy_wire::v1::admin_server::AdminServer;
 use primacy_wire::v1::directory_server::DirectoryServer;
 use primacy_wire::v1::site_server::SiteServer;
+use std::convert::Infallible;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 use tonic_health::pb::health_server::{Health, HealthServer};
 
 /// The largest request that a client may send.
@@ -22,6 +23,8 @@ const REQUEST_BYTES_MAX: usize = 4 << 20;
 const REPORT_BYTES_MAX: usize = 16 << 20;
 /// Requests at once on one connection.
 const STREAMS_MAX: u32 = 1_024;
+/// Who connects speaks first.
+const FIRST_WORD_WITHIN: Duration = Duration::from_secs(10);
 const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(10);
 const KEEP_ALIVE_WITHIN: Duration = Duration::from_secs(5);
 
@@ -57,6 +60,10 @@ pub(crate) async fn serve<H: Health>(
             router
         }
     };
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let guests = Guests::new(listener, Limits::new(Silence::BeforeFirst(FIRST_WORD_WITHIN)), "grpc");
+    let incoming = futures::stream::unfold(guests, |mut guests| async move {
+        let (guest, _) = guests.next().await;
+        Some((Ok::<_, Infallible>(guest), guests))
+    });
     router.serve_with_incoming_shutdown(incoming, stop).await
 }

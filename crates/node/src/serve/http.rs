@@ -3,6 +3,7 @@
 
 use super::Shared;
 use super::answer;
+use super::guests::{Guests, Limits, Silence};
 use crate::telemetry;
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
@@ -19,9 +20,13 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpListener;
 
 type Node = State<Arc<Shared>>;
+
+/// Requests are short, and whoever keeps a connection for the next one asks again soon.
+const SILENCE_MAX: Duration = Duration::from_mins(1);
 
 /// Serves until `stop` is done.
 pub(crate) async fn serve(
@@ -37,7 +42,8 @@ pub(crate) async fn serve(
         .route("/metrics", get(metrics))
         .route("/v1/status", get(status))
         .with_state(shared);
-    axum::serve(listener, router).with_graceful_shutdown(stop).await
+    let guests = Guests::new(listener, Limits::new(Silence::Between(SILENCE_MAX)), "http");
+    axum::serve(guests, router).with_graceful_shutdown(stop).await
 }
 
 /// `?member=`: answers for one member, as a load balancer asks each of its servers.

@@ -9,6 +9,7 @@ mod answer;
 mod directory;
 mod forward;
 mod grpc;
+mod guests;
 mod health;
 mod http;
 mod refuse;

@@ -134,3 +134,57 @@ impl Wire {
 fn garbled(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("no answer of Redis: {what:?}"))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::link::Ending;
+    use primacy_core::Moment;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use std::sync::Arc;
+
+    /// Reads replies from these bytes until they end or are no answers.
+    fn replies(bytes: &[u8]) -> (Vec<Value>, io::ErrorKind) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let socket = Socket::open_until(Moment(u64::MAX));
+            let (ours, mut theirs) = tokio::io::duplex(bytes.len().max(1));
+            theirs.write_all(bytes).await.unwrap();
+            drop(theirs);
+            assert!(socket.install(Box::new(ours), Arc::<Ending>::default()));
+            let mut wire = Wire::new(socket, Duration::from_secs(5));
+            let mut replies = Vec::new();
+            loop {
+                match wire.reply().await {
+                    Ok(reply) => replies.push(reply),
+                    Err(error) => return (replies, error.kind()),
+                }
+            }
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_replies_until_they_end_or_are_none(
+            bytes in prop_oneof![
+                vec(any::<u8>(), 0..2_000),
+                "([*$+:-][0-9a-zA-Z -]{0,12}\r\n|[a-z]{0,8}\r\n){0,60}".prop_map(String::into_bytes),
+            ],
+        ) {
+            let sent = bytes.len();
+            let (replies, end) = replies(&bytes);
+            prop_assert!(replies.len() <= sent);
+            prop_assert!(matches!(end, io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData), "{end}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_kept_of_what_is_too_long() {
+        assert_eq!(replies(&b"+".repeat(1 << 20)).1, io::ErrorKind::InvalidData);
+        assert_eq!(replies(b"$99999999999\r\n").1, io::ErrorKind::InvalidData);
+        assert_eq!(replies(b"*65\r\n").1, io::ErrorKind::InvalidData);
+        assert_eq!(replies(&b"*1\r\n".repeat(100)).1, io::ErrorKind::InvalidData);
+    }
+}

@@ -70,6 +70,9 @@ pub(crate) fn unframe(name: impl Into<String>, key: &[u8], value: &[u8]) -> Resu
 }
 
 #[cfg(test)]
+mod hostile;
+
+#[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;

@@ -65,6 +65,8 @@ impl Cursor<'_> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
 
     type Taken = Result<Option<Vec<String>>, Garbage>;
 
@@ -84,6 +86,38 @@ mod tests {
         let (commands, end) = all(b"*1\r\n$4\r\nPING\r\n\nPSYNC a 7\r\n*2\r\n$8\r\nREPLCONF\r\n$3\r\nA");
         assert_eq!(commands, [vec!["PING"], vec![], vec!["PSYNC", "a", "7"]]);
         assert_eq!(end, Ok(None));
+    }
+
+    proptest! {
+        /// Whatever comes, in whatever pieces: it ends, it never takes more than there is, and what it takes from one
+        /// piece it takes from many.
+        #[test]
+        fn any_bytes_are_commands_or_garbage_however_they_are_cut(
+            bytes in prop_oneof![
+                vec(any::<u8>(), 0..600),
+                "(\\*[0-9-]{0,3}\r\n|\\$[0-9]{0,6}\r\n|[A-Z ]{0,9}\r?\n|PING|\r\n){0,40}".prop_map(String::into_bytes),
+            ],
+            piece in 1_usize..50,
+        ) {
+            let whole = all(&bytes);
+            let mut buffer = BytesMut::new();
+            let mut commands = Vec::new();
+            let mut end = Ok(None);
+            for piece in bytes.chunks(piece) {
+                buffer.extend_from_slice(piece);
+                end = loop {
+                    match take(&mut buffer) {
+                        Ok(Some(words)) => commands.push(words),
+                        end => break end,
+                    }
+                };
+                if end.is_err() {
+                    break;
+                }
+            }
+            prop_assert!(commands.iter().all(|words| words.len() <= bytes.len()));
+            prop_assert_eq!((commands, end), whole);
+        }
     }
 
     #[test]
