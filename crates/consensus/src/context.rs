@@ -101,8 +101,8 @@ pub(crate) struct Core {
     halted: watch::Sender<Option<Halted>>,
     /// The term whose leadership this node is handing over; it must not rely on its lease any more.
     pub(crate) handing_over: AtomicU64,
-    /// The term of the leader whose line to this node ended by EOF, until another is open.
-    pub(crate) line_lost: AtomicU64,
+    /// The leader whose line to this node ended by EOF, until another is open.
+    pub(crate) line_lost: Mutex<Option<LeaderHint>>,
     /// One change of the membership at a time.
     pub(crate) changing: tokio::sync::Mutex<()>,
 }
@@ -117,7 +117,7 @@ impl Core {
             open: AtomicBool::new(open),
             halted: watch::channel(None).0,
             handing_over: AtomicU64::new(u64::MAX),
-            line_lost: AtomicU64::new(u64::MAX),
+            line_lost: Mutex::default(),
             changing: tokio::sync::Mutex::new(()),
         }
     }

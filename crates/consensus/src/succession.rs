@@ -5,44 +5,58 @@
 //! killed one does not, and its kernel says so. Each voter holds a connection to the leader on which nothing is said;
 //! when that ends by EOF and a new one is refused, the process is gone. A reset says nothing, because firewalls reset.
 //! A candidate begins only when a majority of the voters has found the same, each by itself, so that a healthy leader
-//! is not deposed by one voter's broken network. (The same exception as for a hand-over: Ongaro's dissertation, 4.2.3
+//! is not deposed by one voter's broken network. Who has the longest log of those begins: the others would be refused,
+//! and a candidate that was refused has voted for itself, which stands in the way of the next one in the same term. (The same exception as for a hand-over: Ongaro's dissertation, 4.2.3
 //! and 6.4.1.)
 
 use crate::context::{Core, peer};
 use crate::{LeaderHint, LeadershipView, Peer};
 use futures::FutureExt;
 use futures::future::{Either, join_all, select};
-use primacy_core::NodeId;
+use primacy_core::{Moment, NodeId};
 use primacy_runtime::watch;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 /// How much later each next voter begins, in the order of their ids: two candidates at once elect nobody.
 const TURN: Duration = Duration::from_millis(40);
 
-/// How often the others are asked whether they see it, too.
-const ROUNDS: u32 = 5;
+/// The pause before the others are asked again whether they see it, too.
 const ROUND_PAUSE: Duration = Duration::from_millis(10);
+
+/// What an election may take before another one is begun.
+const ELECTION_WITHIN: Duration = Duration::from_millis(200);
+
+/// So long it is tried; after that the timeout of elections decides.
+const TRIED_FOR: Duration = Duration::from_secs(2);
 
 /// The pause before a line that ended, or could not be opened, is opened again.
 const LINE_AGAIN: Duration = Duration::from_millis(200);
 
 /// Holds a line to whoever leads, and looks into each end of it.
 pub(crate) async fn run(core: Arc<Core>, mut leadership: watch::Receiver<LeadershipView>) {
+    let mut stood_at = None;
     loop {
         let leader = leadership.borrow_and_update().leader.clone();
         let other = leader.filter(|leader| leader.id != core.node());
-        let Some(leader) = other else {
-            if leadership.changed().await.is_err() {
-                return;
+        let goes_on = match (other, core.lost_leader()) {
+            (Some(leader), _) => {
+                let held = Box::pin(core.hold_line(&leader, &mut stood_at));
+                match select(held, leadership.changed().boxed()).await {
+                    Either::Left(_) => true,
+                    Either::Right((changed, _)) => changed.is_ok(),
+                }
             }
-            continue;
-        };
-        let held = Box::pin(core.hold_line(&leader));
-        let goes_on = match select(held, leadership.changed().boxed()).await {
-            Either::Left(_) => true,
-            Either::Right((changed, _)) => changed.is_ok(),
+            (None, Some(lost)) if !core.leads_itself() => {
+                // A vote was cast, here or for another: that election is given its time first.
+                stood_at.get_or_insert_with(primacy_runtime::now);
+                let tried = Box::pin(core.succeed(&lost, &mut stood_at));
+                match select(tried, leadership.changed().boxed()).await {
+                    Either::Left(((), changed)) => changed.await.is_ok(),
+                    Either::Right((changed, _)) => changed.is_ok(),
+                }
+            }
+            (None, _) => leadership.changed().await.is_ok(),
         };
         if !goes_on {
             return;
@@ -51,52 +65,75 @@ pub(crate) async fn run(core: Arc<Core>, mut leadership: watch::Receiver<Leaders
 }
 
 impl Core {
-    /// The term of the leader whose process this node knows to be gone; none while it may be there.
+    /// The term of the leader whose process this node knows to be gone; none while it may be there. A vote that was
+    /// cast since does not make it forget: the others may still need its word.
     pub(crate) async fn leader_gone(&self) -> Option<u64> {
-        let leader = self.other_leader()?;
-        self.is_gone(&leader).await.then_some(leader.term.0)
+        let lost = self.lost_leader()?;
+        self.identity.nobody_listens(&peer_of(&lost)).await.then_some(lost.term.0)
     }
 
-    async fn is_gone(&self, leader: &LeaderHint) -> bool {
-        self.line_lost.load(Ordering::Acquire) == leader.term.0
-            && self.identity.nobody_listens(&peer_of(leader)).await
+    /// The index of the last entry of this node's log.
+    pub(crate) fn last_log_index(&self) -> u64 {
+        self.metrics(|metrics| metrics.last_log_index.unwrap_or(0))
+    }
+
+    fn lost_leader(&self) -> Option<LeaderHint> {
+        self.line_lost.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn lose_line(&self, to: Option<LeaderHint>) {
+        *self.line_lost.lock().unwrap_or_else(PoisonError::into_inner) = to;
+    }
+
+    fn leads_itself(&self) -> bool {
+        self.leader_hint().is_some_and(|leader| leader.id == self.node())
     }
 
     /// Opens a line to the leader and waits for its end.
-    async fn hold_line(&self, leader: &LeaderHint) {
+    async fn hold_line(&self, leader: &LeaderHint, stood_at: &mut Option<Moment>) {
         if let Some(line) = self.identity.line(&peer_of(leader)).await {
-            self.line_lost.store(u64::MAX, Ordering::Release);
+            self.lose_line(None);
+            *stood_at = None;
             if line.await {
-                self.line_lost.store(leader.term.0, Ordering::Release);
-                self.succeed(leader).await;
+                self.lose_line(Some(leader.clone()));
+                self.succeed(leader, stood_at).await;
             }
         }
         primacy_runtime::sleep(LINE_AGAIN).await;
     }
 
-    /// Stands for election in its turn, when a majority of the voters finds the leader gone.
-    async fn succeed(&self, leader: &LeaderHint) {
-        if self.halt_reason().is_some() || !self.is_gone(leader).await {
-            return;
-        }
+    /// Stands for election in its turn, when a majority of the voters finds the leader gone. Ends when nothing comes of
+    /// it; what comes of it is seen like any other election, and ends the wait for this.
+    async fn succeed(&self, leader: &LeaderHint, stood_at: &mut Option<Moment>) {
         let Some((turn, voters)) = self.turn(leader.id) else { return };
+        let until = primacy_runtime::now().after(TRIED_FOR);
         primacy_runtime::sleep(TURN * turn).await;
-        for _ in 0..ROUNDS {
-            let same = self.other_leader().is_some_and(|now| (now.id, now.term) == (leader.id, leader.term));
-            if !same {
+        while self.halt_reason().is_none() && primacy_runtime::now() < until {
+            if let Some(at) = *stood_at {
+                primacy_runtime::sleep_until(at.after(ELECTION_WITHIN + TURN * turn)).await;
+            }
+            if self.leader_gone().await != Some(leader.term.0) {
                 return;
             }
-            let asked = join_all(voters.others.iter().map(|peer| self.identity.identify(peer))).await;
-            let agree =
-                asked.iter().flatten().filter(|answer| answer.leader_gone_term == leader.term.0).count();
-            if agree + 1 > voters.total / 2 {
+            if self.is_next(leader, &voters).await {
                 tracing::warn!(node = %self.node(), leader = %leader.id, term = %leader.term, "the leader is gone: stands for election");
-                // What comes of it is seen like any other election.
-                let _ = self.raft.trigger().elect(false).await;
-                return;
+                *stood_at = Some(primacy_runtime::now());
+                if self.raft.trigger().elect(false).await.is_err() {
+                    return;
+                }
+            } else {
+                primacy_runtime::sleep(ROUND_PAUSE).await;
             }
-            primacy_runtime::sleep(ROUND_PAUSE).await;
         }
+    }
+
+    /// Whether a majority finds the leader gone, and none of those has a longer log than this node.
+    async fn is_next(&self, leader: &LeaderHint, voters: &Voters) -> bool {
+        let asked = join_all(voters.others.iter().map(|peer| self.identity.identify(peer))).await;
+        let agree: Vec<_> =
+            asked.iter().flatten().filter(|answer| answer.leader_gone_term == leader.term.0).collect();
+        let log = self.last_log_index();
+        agree.len() + 1 > voters.total / 2 && agree.iter().all(|answer| answer.last_log_index <= log)
     }
 
     /// This node's place among the voters that are left; none when it has no vote.

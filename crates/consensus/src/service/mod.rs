@@ -120,8 +120,10 @@ impl Link for Service {
 
     fn vote(&self, request: v1::VoteRequest) -> Reply<v1::VoteResponse> {
         self.answer_vote(request, |core, mut request| async move {
-            // What was promised to a leader is not owed to one that is gone.
-            request.leadership_transfer |= core.leader_gone().await.is_some();
+            // What was promised to a leader is not owed to one that is gone; to the one after it it is.
+            let gone = core.leader_gone().await;
+            let promised_to = core.other_leader().map(|leader| leader.term.0);
+            request.leadership_transfer |= gone.is_some() && gone == promised_to;
             core.raft.vote(request).await
         })
     }
@@ -161,6 +163,7 @@ impl Link for Service {
                 registered_store_id: core.replica().store_of(from),
                 founding: core.config().founding.iter().map(crate::founding::node_to).collect(),
                 leader_gone_term: core.leader_gone().await.unwrap_or(0),
+                last_log_index: core.last_log_index(),
             })
         }
         .boxed()
