@@ -16,6 +16,7 @@ mod endpoint;
 mod failover;
 mod faults;
 mod harness;
+mod hostile;
 mod leader_faults;
 mod nodes;
 mod site_durability;
