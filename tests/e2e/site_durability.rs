@@ -53,16 +53,9 @@ fn write(d: &Deployment, clients: &Host, writers: u16) -> Load {
     Load::start_at(clients, options, move || Ok(StaticLocate::new([gate]))).unwrap()
 }
 
-/// What the group's status says of its fence.
-async fn fence(d: &Deployment) -> Result<Value> {
-    let output = d.cli(["status", GROUP, "-o", "json"]).await?.success()?;
-    let all: Value = serde_json::from_str(&output.stdout)?;
-    Ok(all["groups"][0]["fence"].clone())
-}
-
 async fn wait_for_fence(d: &Deployment, what: &str, holds: impl Fn(&Value) -> bool) {
     wait_for(what, PATIENCE, async || {
-        let fence = fence(d).await?;
+        let fence = d.fence().await?;
         ensure!(holds(&fence), "{fence}");
         Ok(())
     })
@@ -182,7 +175,7 @@ fn another_node_holds_the_stream_and_without_any_the_gate_closes() {
         let load = write(&d, &clients, 8);
         harness::writes_go_on(&load, 300).await;
 
-        let holder = fence(&d).await.unwrap()["holder_node"].as_u64().unwrap();
+        let holder = d.fence().await.unwrap()["holder_node"].as_u64().unwrap();
         let fault = Instant::now();
         d.cluster.node(holder).unwrap().kill().unwrap();
         wait_for_fence(&d, "another holder", |fence| {
@@ -204,7 +197,7 @@ fn another_node_holds_the_stream_and_without_any_the_gate_closes() {
         })
         .await
         .unwrap();
-        assert_eq!(fence(&d).await.unwrap()["degraded"], false);
+        assert_eq!(d.fence().await.unwrap()["degraded"], false);
         restart_standbys(&mut d).await;
         harness::writes_go_on(&load, 300).await;
         nothing_lost(&d, load).await;

@@ -5,9 +5,11 @@
 //! killed one does not, and its kernel says so. Each voter holds a connection to the leader on which nothing is said;
 //! when that ends by EOF and a new one is refused, the process is gone. A reset says nothing, because firewalls reset.
 //! A candidate begins only when a majority of the voters has found the same, each by itself, so that a healthy leader
-//! is not deposed by one voter's broken network. Who has the longest log of those begins: the others would be refused,
-//! and a candidate that was refused has voted for itself, which stands in the way of the next one in the same term. (The same exception as for a hand-over: Ongaro's dissertation, 4.2.3
+//! is not deposed by one voter's broken network. (The same exception as for a hand-over: Ongaro's dissertation, 4.2.3
 //! and 6.4.1.)
+//!
+//! Who has the longest log of those begins: the others would be refused, and a candidate that was refused has voted for
+//! itself, which stands in the way of the next one in the same term.
 
 use crate::context::{Core, peer};
 use crate::{LeaderHint, LeadershipView, Peer};
@@ -39,26 +41,19 @@ pub(crate) async fn run(core: Arc<Core>, mut leadership: watch::Receiver<Leaders
     loop {
         let leader = leadership.borrow_and_update().leader.clone();
         let other = leader.filter(|leader| leader.id != core.node());
-        let goes_on = match (other, core.lost_leader()) {
-            (Some(leader), _) => {
-                let held = Box::pin(core.hold_line(&leader, &mut stood_at));
-                match select(held, leadership.changed().boxed()).await {
-                    Either::Left(_) => true,
-                    Either::Right((changed, _)) => changed.is_ok(),
+        let step = async {
+            match (other, core.lost_leader()) {
+                (Some(leader), _) => return core.hold_line(&leader, &mut stood_at).await,
+                (None, Some(lost)) if !core.leads_itself() => {
+                    // A vote was cast, here or for another: that election is given its time first.
+                    stood_at.get_or_insert_with(primacy_runtime::now);
+                    core.succeed(&lost, &mut stood_at).await;
                 }
+                (None, _) => {}
             }
-            (None, Some(lost)) if !core.leads_itself() => {
-                // A vote was cast, here or for another: that election is given its time first.
-                stood_at.get_or_insert_with(primacy_runtime::now);
-                let tried = Box::pin(core.succeed(&lost, &mut stood_at));
-                match select(tried, leadership.changed().boxed()).await {
-                    Either::Left(((), changed)) => changed.await.is_ok(),
-                    Either::Right((changed, _)) => changed.is_ok(),
-                }
-            }
-            (None, _) => leadership.changed().await.is_ok(),
+            std::future::pending::<()>().await;
         };
-        if !goes_on {
+        if let Either::Right((Err(_), _)) = select(Box::pin(step), leadership.changed().boxed()).await {
             return;
         }
     }

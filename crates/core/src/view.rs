@@ -1,5 +1,7 @@
 //! What the leader sees: soft state, gathered from all nodes, never in the log.
 
+mod news;
+
 use crate::{
     ActionKey, Address, Epoch, Group, GroupKind, GroupName, Lineage, MemberName, Moment, NodeId, SiteName,
     Term,
@@ -197,7 +199,7 @@ pub enum Reach {
 /// What one node saw of one member, in the leader's monotonic time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Observation {
-    /// When it was made, by the leader's clock: receipt less the age that the reporter gave.
+    /// When it was made, by the leader's clock, or before: what comes from another node is dated no later than it was sent.
     pub at: Moment,
     /// What was seen.
     pub reach: Reach,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::cli::CliOutput;
 use crate::coordinator::{Cluster, ClusterOptions};
@@ -156,6 +157,26 @@ impl Deployment {
         args: impl IntoIterator<Item = A>,
     ) -> Result<CliOutput> {
         self.cluster.cli().run(args).await
+    }
+
+    /// What the group's status says of its fence.
+    pub async fn fence(&self) -> Result<Value> {
+        let status: Value = self.cli(["status", self.group.name(), "-o", "json"]).await?.success()?.json()?;
+        Ok(status["groups"][0]["fence"].clone())
+    }
+
+    /// The primary stays open only while `min_replicas` of witness and replicas are attached, and they are.
+    ///
+    /// # Errors
+    /// The fence as it is, when it is another one.
+    pub async fn fence_is_whole(&self, min_replicas: u64) -> Result<()> {
+        let fence = self.fence().await?;
+        let whole = fence["min_replicas"] == min_replicas
+            && fence["min_replicas_in_force"] == min_replicas
+            && fence["attached"].as_u64() >= Some(min_replicas)
+            && fence["witness"]["attached"] == true;
+        ensure!(whole, "{fence}");
+        Ok(())
     }
 
     /// The present primary as the cluster says, linearizable.

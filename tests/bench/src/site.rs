@@ -31,7 +31,7 @@ async fn measure(binary: &Path, plan: &Plan, wan: &Wan) -> Result<Vec<Figure>> {
     let (mut far, mut plain) =
         Box::pin(try_join(start(binary, wan, "site"), start(binary, wan, "local"))).await?;
     wait_for("another site to hold the stream", SETTLE_DEADLINE, async || {
-        let fence = far.fence().await?;
+        let fence = far.deployment.fence().await?;
         ensure!(fence["holder_node"].is_u64(), "{fence}");
         Ok(())
     })

@@ -225,26 +225,11 @@ fn gated(d: &Deployment) -> Load {
     Load::start(options, StaticLocate::new(targets)).unwrap()
 }
 
-/// The group in `status -o json`.
-async fn status(d: &Deployment) -> Result<Value> {
-    let output = d.cli(["status", GROUP, "-o", "json"]).await?.success()?;
-    let all: Value = serde_json::from_str(&output.stdout)?;
-    Ok(all["groups"][0].clone())
-}
-
 /// Waits until the primary stays open only while `min_replicas` of witness and replicas are attached, and they are.
 async fn fence_is_whole(d: &Deployment, min_replicas: u64) {
-    wait_for(&format!("a fence of {min_replicas}"), PATIENCE, async || {
-        let fence = status(d).await?["fence"].clone();
-        let whole = fence["min_replicas"] == min_replicas
-            && fence["min_replicas_in_force"] == min_replicas
-            && fence["attached"].as_u64() >= Some(min_replicas)
-            && fence["witness"]["attached"] == true;
-        ensure!(whole, "{fence}");
-        Ok(())
-    })
-    .await
-    .unwrap();
+    wait_for(&format!("a fence of {min_replicas}"), PATIENCE, async || d.fence_is_whole(min_replicas).await)
+        .await
+        .unwrap();
 }
 
 /// Waits until each node by itself names the same primary and epoch.

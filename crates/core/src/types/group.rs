@@ -304,6 +304,17 @@ impl fmt::Display for GroupState {
     }
 }
 
+/// On whose word a group's gates let replies go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RepliesOn {
+    /// That of the witness at the primary's site.
+    Witness,
+    /// That of the node which holds the stream at another site.
+    Holder(NodeId),
+    /// Nobody's: they wait.
+    Nobody,
+}
+
 /// A group as replicated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group {
@@ -335,6 +346,16 @@ impl Group {
             _ if self.blocked.is_some() => GroupState::Blocked,
             (_, Some(_)) => GroupState::Serving,
             (_, None) => GroupState::Unassigned,
+        }
+    }
+
+    /// On whose word its gates let replies go.
+    pub fn replies_on(&self) -> RepliesOn {
+        let site = self.spec.durability == Durability::Site;
+        match self.primary.as_ref().filter(|p| site && !p.degraded).map(|p| p.holder) {
+            None => RepliesOn::Witness,
+            Some(Some(node)) => RepliesOn::Holder(node),
+            Some(None) => RepliesOn::Nobody,
         }
     }
 

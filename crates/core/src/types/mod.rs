@@ -20,7 +20,7 @@ pub use event::{Event, EventBatch};
 pub use fence::FenceQuorum;
 pub use group::{
     BlockReason, Blocked, Durability, FailoverMode, FencePolicy, Group, GroupKind, GroupSpec, GroupState,
-    MemberSpec, OnNoSite, Pause, Primary, Probe,
+    MemberSpec, OnNoSite, Pause, Primary, Probe, RepliesOn,
 };
 pub use lineage::{Lineage, Position};
 pub use loss::{Loss, LossBudget, LossBudgetError};

@@ -8,7 +8,7 @@ use super::{Guards, Intent, intent, tails};
 use crate::config::GateConfig;
 use futures::future::BoxFuture;
 use metrics::{counter, gauge};
-use primacy_core::{Durability, Epoch, Group, GroupKind, GroupName, Moment, NodeId, Phase};
+use primacy_core::{Durability, Epoch, Group, GroupKind, GroupName, Moment, NodeId, Phase, RepliesOn};
 use primacy_gate::{Cover, Door, Gate, GateOptions};
 use primacy_redis::StreamOffset;
 use primacy_runtime::{Task, sleep, spawn, timeout, watch};
@@ -46,33 +46,10 @@ struct Entrance {
 /// What a gate relies on. Another one takes over what is held when that changes.
 struct Followed {
     epoch: Epoch,
-    on: On,
+    on: RepliesOn,
     since: Moment,
     cover: Arc<dyn Cover>,
     _following: Task<()>,
-}
-
-/// On whose word replies are let go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum On {
-    /// That of the witness at the primary's site.
-    Witness,
-    /// That of the node which holds the stream at another site.
-    Holder(NodeId),
-    /// Nobody's: they wait.
-    Nobody,
-}
-
-impl On {
-    fn of(group: &Group) -> On {
-        let primary =
-            group.primary.as_ref().filter(|p| group.spec.durability == Durability::Site && !p.degraded);
-        match primary.map(|p| p.holder) {
-            None => On::Witness,
-            Some(Some(node)) => On::Holder(node),
-            Some(None) => On::Nobody,
-        }
-    }
 }
 
 impl Gates {
@@ -171,10 +148,10 @@ impl Gates {
     ) -> Option<Arc<dyn Cover>> {
         let primary = group.primary.as_ref()?;
         let member = group.spec.member(&primary.member)?;
-        let (epoch, on) = (primary.epoch, On::of(group));
+        let (epoch, on) = (primary.epoch, group.replies_on());
         let mut followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = followed.get(name).filter(|f| (f.epoch, f.on) == (epoch, on)) {
-            let waiting = known.on == On::Nobody && at.since(known.since) >= UNHELD_MAX;
+            let waiting = known.on == RepliesOn::Nobody && at.since(known.since) >= UNHELD_MAX;
             return (!waiting).then(|| known.cover.clone());
         }
         let (covered, _) = watch::channel(0);
@@ -232,7 +209,7 @@ struct Source {
     guards: Weak<Guards>,
     group: GroupName,
     epoch: Epoch,
-    on: On,
+    on: RepliesOn,
 }
 
 impl Source {
@@ -275,9 +252,9 @@ impl Source {
             let primary = state.groups.get(&self.group).and_then(|g| g.primary.as_ref());
             let primary = primary.filter(|p| p.epoch == self.epoch).ok_or(EpochOver)?;
             Ok(match self.on {
-                On::Witness => primary.witness,
-                On::Holder(node) => Some(node),
-                On::Nobody => None,
+                RepliesOn::Witness => primary.witness,
+                RepliesOn::Holder(node) => Some(node),
+                RepliesOn::Nobody => None,
             })
         })
     }
@@ -285,9 +262,9 @@ impl Source {
     /// How far this node holds it.
     fn own(&self, guards: &Guards) -> Option<watch::Receiver<u64>> {
         match self.on {
-            On::Witness => guards.tail(&self.group, self.epoch).map(|tail| tail.progress()),
-            On::Holder(_) => guards.acknowledged(&self.group, self.epoch),
-            On::Nobody => None,
+            RepliesOn::Witness => guards.tail(&self.group, self.epoch).map(|tail| tail.progress()),
+            RepliesOn::Holder(_) => guards.acknowledged(&self.group, self.epoch),
+            RepliesOn::Nobody => None,
         }
     }
 
@@ -302,9 +279,9 @@ impl Source {
             () = self.until_another(node) => {}
             () = async {
                 match self.on {
-                    On::Witness => self.tail_of(client, covered).await,
-                    On::Holder(_) => self.word_of(client, covered).await,
-                    On::Nobody => {}
+                    RepliesOn::Witness => self.tail_of(client, covered).await,
+                    RepliesOn::Holder(_) => self.word_of(client, covered).await,
+                    RepliesOn::Nobody => {}
                 }
             } => {}
         }

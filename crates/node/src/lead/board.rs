@@ -9,8 +9,7 @@
 
 use primacy_consensus::Consensus;
 use primacy_core::view::{
-    ConnectFailure, Failure, GateReport, HolderReport, LinkEnd, MemberRole, MemberStatus, Observation, Reach,
-    SafetyTimes, View, WitnessReport,
+    Failure, GateReport, HolderReport, MemberStatus, Observation, Reach, SafetyTimes, View, WitnessReport,
 };
 use primacy_core::{
     ActionKey, Epoch, Group, GroupName, MemberName, Moment, NodeId, Phase, Revision, SiteName, State, Term,
@@ -98,7 +97,7 @@ impl Board {
             }
         }
         let before = desk.witnesses.insert(group.clone(), report.clone());
-        before.is_none_or(|before| witness_differs(&before, report))
+        before.is_none_or(|before| report.is_news_after(&before))
     }
 
     /// Takes in what this node says of its gates. True when it says something new.
@@ -109,7 +108,7 @@ impl Board {
             self.wake.notify_one();
         }
         let before = desk.gates.insert(group.clone(), report.clone());
-        before.is_none_or(|before| gates_differ(&before, report))
+        before.is_none_or(|before| report.is_news_after(&before))
     }
 
     /// Forgets the gates of groups that are gone.
@@ -196,7 +195,7 @@ impl Board {
     ) -> bool {
         let mut desk = self.lock();
         let key = (group.clone(), member.clone());
-        let news = desk.own.get(&key).is_none_or(|before| differs(&before.reach, &observation.reach));
+        let news = desk.own.get(&key).is_none_or(|before| observation.reach.is_news_after(&before.reach));
         if let Some(seat) = desk.seat.as_mut() {
             seat.view.heard.insert(self.me, now);
             let seen = (key.0.clone(), key.1.clone(), observation.clone());
@@ -422,7 +421,7 @@ impl Seat {
         if before.is_some_and(|b| b.at > observation.at) {
             return false;
         }
-        let news = before.is_none_or(|b| differs(&b.reach, &observation.reach));
+        let news = before.is_none_or(|b| observation.reach.is_news_after(&b.reach));
         self.view.record(group, member, from, observation);
         if news {
             self.due.insert(name.clone());
@@ -437,7 +436,7 @@ impl Seat {
         if before.is_some_and(|b| b.at > report.at) {
             return false;
         }
-        let news = before.is_none_or(|b| witness_differs(b, &report));
+        let news = before.is_none_or(|b| report.is_news_after(b));
         self.view.witnesses.insert(key, report);
         if news {
             self.due.insert(group.clone());
@@ -452,7 +451,7 @@ impl Seat {
         if before.is_some_and(|b| b.at > report.at) {
             return false;
         }
-        let news = before.is_none_or(|b| gates_differ(b, &report));
+        let news = before.is_none_or(|b| report.is_news_after(b));
         self.view.gates.insert(key, report);
         if news {
             self.due.insert(group.clone());
@@ -512,51 +511,6 @@ impl Seat {
         self.view.holders.retain(|(g, _), _| known(g));
         self.view.holder_since.retain(|g, _| known(g));
         self.view.unattached.retain(|(g, _), _| known(g));
-    }
-}
-
-fn gates_differ(before: &GateReport, after: &GateReport) -> bool {
-    (before.epoch, before.open) != (after.epoch, after.open)
-}
-
-fn witness_differs(before: &WitnessReport, after: &WitnessReport) -> bool {
-    let character = |r: &WitnessReport| (r.epoch, r.attached, r.ended, r.closed, r.copies);
-    character(before) != character(after) || before.replid != after.replid
-}
-
-/// Whether a plan could turn on the difference. Offsets, round trips and counts move with every probe and do not count.
-pub(crate) fn differs(before: &Reach, after: &Reach) -> bool {
-    match (before, after) {
-        (Reach::Up(a), Reach::Up(b)) => character(a) != character(b) || role_differs(&a.role, &b.role),
-        (Reach::Down { .. }, Reach::Down { .. }) => signs(before) != signs(after),
-        (Reach::Up(_), Reach::Down { .. }) | (Reach::Down { .. }, Reach::Up(_)) => true,
-    }
-}
-
-fn character(s: &MemberStatus) -> (&str, &str, u64, bool, bool) {
-    (&s.run_id, &s.replid, s.min_replicas, s.loading, s.keys == 0)
-}
-
-fn role_differs(before: &MemberRole, after: &MemberRole) -> bool {
-    match (before, after) {
-        (MemberRole::Primary { replicas: a }, MemberRole::Primary { replicas: b }) => {
-            let online =
-                |list: &[primacy_core::view::AttachedReplica]| list.iter().filter(|r| r.online).count();
-            online(a) != online(b)
-        }
-        (
-            MemberRole::Replica { host, port, link_up, read_only, .. },
-            MemberRole::Replica { host: host2, port: port2, link_up: up2, read_only: read_only2, .. },
-        ) => (host, port, link_up, read_only) != (host2, port2, up2, read_only2),
-        (MemberRole::Endpoint, MemberRole::Endpoint) => false,
-        (MemberRole::Primary { .. } | MemberRole::Replica { .. } | MemberRole::Endpoint, _) => true,
-    }
-}
-
-fn signs(reach: &Reach) -> Option<(Option<LinkEnd>, Option<ConnectFailure>, Option<u32>)> {
-    match reach {
-        Reach::Up(_) => None,
-        Reach::Down { ended, connect, exited_pid, .. } => Some((*ended, *connect, *exited_pid)),
     }
 }
 

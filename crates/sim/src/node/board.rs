@@ -3,9 +3,7 @@
 use super::act::Run;
 use crate::setup::{group, member_number, node_id, site};
 use crate::world::World;
-use primacy_core::view::{
-    GateReport, HolderReport, MemberRole, MemberStatus, Observation, Reach, View, WitnessReport,
-};
+use primacy_core::view::{GateReport, HolderReport, Observation, View, WitnessReport};
 use primacy_core::{ActionKey, Epoch, Group, Moment, NodeId, Phase, Revision, Term};
 
 /// A command that was proposed and is not known to be committed.
@@ -103,7 +101,7 @@ impl World {
             return;
         }
         let observation = crate::defect::bend_observation(defects, group, m, observation);
-        seat.due |= before.is_none_or(|b| differs(&b.reach, &observation.reach));
+        seat.due |= before.is_none_or(|b| observation.reach.is_news_after(&b.reach));
         seat.view.record(group, name, node_id(from), observation);
     }
 
@@ -114,9 +112,7 @@ impl World {
         if before.is_some_and(|b| b.at > report.at) {
             return;
         }
-        let character =
-            |r: &WitnessReport| (r.epoch, r.attached, r.ended, r.closed, r.copies, r.replid.clone());
-        seat.due |= before.is_none_or(|b| character(b) != character(&report));
+        seat.due |= before.is_none_or(|b| report.is_news_after(b));
         seat.view.witnesses.insert(key, report);
     }
 
@@ -127,8 +123,7 @@ impl World {
         if before.is_some_and(|b| b.at > report.at) {
             return;
         }
-        let character = |r: &HolderReport| (r.epoch, r.sealed, r.covers, r.replid.clone());
-        seat.due |= before.is_none_or(|b| character(b) != character(&report));
+        seat.due |= before.is_none_or(|b| report.is_news_after(b));
         seat.view.holders.insert(key, report);
     }
 
@@ -139,7 +134,7 @@ impl World {
         if before.is_some_and(|b| b.at > report.at) {
             return;
         }
-        seat.due |= before.is_none_or(|b| (b.epoch, b.open) != (report.epoch, report.open));
+        seat.due |= before.is_none_or(|b| report.is_news_after(b));
         seat.view.gates.insert(key, report);
     }
 
@@ -200,37 +195,5 @@ impl Seat {
 
     pub(crate) fn hear(&mut self, from: usize, at: Moment) {
         self.view.heard.insert(node_id(from), at);
-    }
-}
-
-/// Whether a plan could turn on the difference.
-pub(crate) fn differs(before: &Reach, after: &Reach) -> bool {
-    match (before, after) {
-        (Reach::Up(a), Reach::Up(b)) => character(a) != character(b) || role_differs(&a.role, &b.role),
-        (
-            Reach::Down { ended, connect, exited_pid, .. },
-            Reach::Down { ended: e2, connect: c2, exited_pid: x2, .. },
-        ) => (ended, connect, exited_pid) != (e2, c2, x2),
-        (Reach::Up(_), Reach::Down { .. }) | (Reach::Down { .. }, Reach::Up(_)) => true,
-    }
-}
-
-fn character(s: &MemberStatus) -> (&str, &str, u64, bool, bool) {
-    (&s.run_id, &s.replid, s.min_replicas, s.loading, s.keys == 0)
-}
-
-fn role_differs(before: &MemberRole, after: &MemberRole) -> bool {
-    match (before, after) {
-        (MemberRole::Primary { replicas: a }, MemberRole::Primary { replicas: b }) => {
-            let online =
-                |list: &[primacy_core::view::AttachedReplica]| list.iter().filter(|r| r.online).count();
-            online(a) != online(b)
-        }
-        (
-            MemberRole::Replica { host, port, link_up, read_only, .. },
-            MemberRole::Replica { host: h2, port: p2, link_up: l2, read_only: r2, .. },
-        ) => (host, port, link_up, read_only) != (h2, p2, l2, r2),
-        (MemberRole::Endpoint, MemberRole::Endpoint) => false,
-        (MemberRole::Primary { .. } | MemberRole::Replica { .. } | MemberRole::Endpoint, _) => true,
     }
 }

@@ -10,7 +10,7 @@ use crate::setup::{member_number, node_id, node_number};
 use crate::world::World;
 use crate::world::truth::Promise;
 use primacy_core::view::GateReport;
-use primacy_core::{Durability, Epoch, Group, GroupKind, Moment, NodeId, Phase};
+use primacy_core::{Durability, Epoch, GroupKind, Moment, Phase, RepliesOn};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
@@ -25,25 +25,6 @@ struct Door {
     held: bool,
 }
 
-/// On whose word replies are let go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum On {
-    Witness,
-    Holder(NodeId),
-    Nobody,
-}
-
-impl On {
-    fn of(group: &Group) -> On {
-        let site = group.spec.durability == Durability::Site;
-        match group.primary.as_ref().filter(|p| site && !p.degraded).map(|p| p.holder) {
-            None => On::Witness,
-            Some(Some(node)) => On::Holder(node),
-            Some(None) => On::Nobody,
-        }
-    }
-}
-
 /// A reply that waits: to whom, for which write, and what it promises.
 type Held = (ConnId, u32, bool);
 
@@ -51,7 +32,7 @@ type Held = (ConnId, u32, bool);
 pub(crate) struct Gate {
     door: Option<Door>,
     until: Option<Moment>,
-    on: Option<(Epoch, On, Moment)>,
+    on: Option<(Epoch, RepliesOn, Moment)>,
     covered: u64,
     follow_at: Moment,
     /// The connection to the primary of each client's.
@@ -103,7 +84,8 @@ impl World {
         let early = self.has(Defect::GateOpensEarly);
         let group = self.nodes[n].group()?;
         let primary = group.primary.as_ref()?;
-        let (epoch, on, endpoint) = (primary.epoch, On::of(group), group.spec.kind == GroupKind::Endpoint);
+        let (epoch, on, endpoint) =
+            (primary.epoch, group.replies_on(), group.spec.kind == GroupKind::Endpoint);
         let m = member_number(&primary.member);
         let opening = group.transition.as_ref().is_some_and(|t| t.phase == Phase::Redirect);
         let to = group.transition.as_ref().filter(|t| early && t.phase <= Phase::Promote);
@@ -127,11 +109,11 @@ impl World {
     }
 
     /// Knows what replies rely on; false when that has been nobody for too long.
-    fn relies(&mut self, n: usize, on: On, epoch: Epoch, at: Moment) -> bool {
+    fn relies(&mut self, n: usize, on: RepliesOn, epoch: Epoch, at: Moment) -> bool {
         let Some(gate) = self.nodes[n].gate.as_mut() else { return false };
         match gate.on {
             Some((e, before, since)) if (e, before) == (epoch, on) => {
-                return on != On::Nobody || at.since(since) < UNHELD_MAX;
+                return on != RepliesOn::Nobody || at.since(since) < UNHELD_MAX;
             }
             _ => {
                 gate.on = Some((epoch, on, at));
@@ -319,9 +301,9 @@ impl World {
 
     fn promise(&self, n: usize) -> Promise {
         match self.nodes[n].gate.as_ref().and_then(|g| g.on) {
-            Some((_, On::Holder(_), _)) => Promise::Site,
-            Some((_, On::Witness, _)) => Promise::Local,
-            Some((_, On::Nobody, _)) | None => Promise::Nothing,
+            Some((_, RepliesOn::Holder(_), _)) => Promise::Site,
+            Some((_, RepliesOn::Witness, _)) => Promise::Local,
+            Some((_, RepliesOn::Nobody, _)) | None => Promise::Nothing,
         }
     }
 
@@ -342,15 +324,15 @@ impl World {
     fn own_cover(&self, n: usize) -> u64 {
         let Some((epoch, on, _)) = self.nodes[n].gate.as_ref().and_then(|g| g.on) else { return 0 };
         match on {
-            On::Witness => {
+            RepliesOn::Witness => {
                 let post = self.nodes[n].post.as_ref().filter(|p| p.epoch == epoch);
                 post.and_then(|p| p.tail.as_ref()).map_or(0, |t| t.end.offset)
             }
-            On::Holder(node) if node == node_id(n) => {
+            RepliesOn::Holder(node) if node == node_id(n) => {
                 let holding = self.nodes[n].holding.as_ref().filter(|h| h.epoch == epoch && h.following);
                 holding.map_or(0, |h| h.acknowledged)
             }
-            On::Holder(_) | On::Nobody => 0,
+            RepliesOn::Holder(_) | RepliesOn::Nobody => 0,
         }
     }
 
@@ -361,9 +343,9 @@ impl World {
         let Some(gate) = self.nodes[n].gate.as_mut() else { return };
         let Some((epoch, on, _)) = gate.on else { return };
         let fits = match on {
-            On::Witness => !acknowledged,
-            On::Holder(_) => acknowledged,
-            On::Nobody => false,
+            RepliesOn::Witness => !acknowledged,
+            RepliesOn::Holder(_) => acknowledged,
+            RepliesOn::Nobody => false,
         };
         if epoch == of && fits && who == Some(from) {
             gate.covered = gate.covered.max(to.offset);
@@ -376,9 +358,9 @@ impl World {
         let (epoch, on, _) = self.nodes[n].gate.as_ref()?.on?;
         let primary = self.nodes[n].group()?.primary.as_ref().filter(|p| p.epoch == epoch)?;
         match on {
-            On::Witness => primary.witness.map(node_number),
-            On::Holder(node) => Some(node_number(node)),
-            On::Nobody => None,
+            RepliesOn::Witness => primary.witness.map(node_number),
+            RepliesOn::Holder(node) => Some(node_number(node)),
+            RepliesOn::Nobody => None,
         }
     }
 
@@ -398,7 +380,7 @@ impl World {
             && at >= gate.follow_at
         {
             gate.follow_at = at.after(FOLLOW_EVERY);
-            let acknowledged = matches!(on, On::Holder(_));
+            let acknowledged = matches!(on, RepliesOn::Holder(_));
             self.tell(n, who, Message::Follow { of, from: None, acknowledged });
         }
         self.gate_covered(n);

@@ -1,6 +1,5 @@
 //! Looking at every member over a warm connection: answers, ends, refusals, silence, as the node's prober tells them.
 
-use super::board::differs;
 use crate::defect::Defect;
 use crate::message::{Answer, Control, Payload};
 use crate::net::{ConnId, End, Kind};
@@ -306,7 +305,7 @@ impl World {
             self.take_in(n, n, m, observation.clone());
         }
         let before = self.nodes[n].own.get(&m);
-        self.nodes[n].news |= before.is_none_or(|b| differs(&b.reach, &observation.reach));
+        self.nodes[n].news |= before.is_none_or(|b| observation.reach.is_news_after(&b.reach));
         self.nodes[n].own.insert(m, observation);
     }
 

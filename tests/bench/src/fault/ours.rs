@@ -7,7 +7,6 @@ use primacy_client::Client;
 use primacy_testbed::{Deployment, DeploymentOptions, RedisGroup, Wan, wait_for};
 use primacy_wire::v1::HistoryRequest;
 use primacy_wire::v1::loss::Amount;
-use serde_json::Value;
 
 use super::{Crowd, SETTLE_DEADLINE, Side, Writers, site_of};
 use crate::fleet::cluster_options;
@@ -118,26 +117,13 @@ impl Ours {
         node.and_then(|node| node.gate(self.deployment.group.name())).context("there is no gate")
     }
 
-    /// What keeps the primary shut when it must be, as status tells it.
-    pub(crate) async fn fence(&self) -> Result<Value> {
-        let output = self.deployment.cli(["status", self.deployment.group.name(), "-o", "json"]).await?;
-        let status: Value = output.success()?.json()?;
-        Ok(status["groups"][0]["fence"].clone())
-    }
-
     /// No transition is under way, every check of a switchover passes, and the fence is whole.
     async fn at_rest(&self) -> Result<()> {
         let check = self.deployment.cli(["switchover", self.deployment.group.name(), "--dry-run"]).await?;
         check.success()?;
         // The witness and, of the replicas, a majority of all.
         let min_replicas = if self.members > 2 { 2 } else { 1 };
-        let fence = self.fence().await?;
-        let whole = fence["min_replicas"] == min_replicas
-            && fence["min_replicas_in_force"] == min_replicas
-            && fence["attached"].as_u64() >= Some(min_replicas)
-            && fence["witness"]["attached"] == true;
-        ensure!(whole, "{fence}");
-        Ok(())
+        self.deployment.fence_is_whole(min_replicas).await
     }
 }
 

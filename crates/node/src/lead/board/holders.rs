@@ -14,7 +14,7 @@ impl Board {
             self.wake.notify_one();
         }
         let before = desk.holders.insert(group.clone(), report.clone());
-        before.is_none_or(|before| differs(&before, report))
+        before.is_none_or(|before| report.is_news_after(&before))
     }
 
     /// Forgets the copies of groups that have none here.
@@ -67,7 +67,7 @@ impl Seat {
         if before.is_some_and(|b| b.at > report.at) {
             return false;
         }
-        let news = before.is_none_or(|b| differs(b, &report));
+        let news = before.is_none_or(|b| report.is_news_after(b));
         self.view.holders.insert(key, report);
         if news {
             self.due.insert(group.clone());
@@ -85,11 +85,6 @@ impl Seat {
             self.view.holder_since.insert(name.clone(), now);
         }
     }
-}
-
-fn differs(before: &HolderReport, after: &HolderReport) -> bool {
-    let character = |r: &HolderReport| (r.epoch, r.sealed, r.covers);
-    character(before) != character(after) || before.replid != after.replid
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 use super::*;
+use primacy_core::view::MemberRole;
 use primacy_core::{
     Command, Durability, FailoverMode, FencePolicy, GroupKind, GroupSpec, LossBudget, MemberSpec, OnNoSite,
     Probe, WallTime,
