@@ -4,7 +4,7 @@
 //! site is lost: the copy that a node at another site holds is all there is.
 
 use crate::harness::{self, GROUP, PATIENCE, transitions};
-use anyhow::{Result, ensure};
+use anyhow::ensure;
 use primacy_testbed::load::StaticLocate;
 use primacy_testbed::{
     Deployment, Host, Ledger, Load, LoadOptions, PrimaryAnswer, RedisAddress, Target, Verdict, Wan,

@@ -13,7 +13,7 @@ mod killed;
 mod returning;
 
 use crate::harness::{self, BINARY, GROUP, PATIENCE, transitions};
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{anyhow, ensure};
 use primacy_testbed::load::StaticLocate;
 use primacy_testbed::{
     Cli, Deployment, DeploymentOptions, Load, LoadOptions, PrimaryAnswer, RedisAddress, Target, Wan,
