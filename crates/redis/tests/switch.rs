@@ -70,7 +70,7 @@ async fn a_switchover_under_load_loses_nothing_and_never_two_write() {
 
     let started = Instant::now();
     let fenced = perform(&hand, &a, fence(Some(&b))).await.unwrap();
-    let Outcome::Fenced { code, end, drained_us } = fenced else { panic!("{fenced:?}") };
+    let Outcome::Fenced { code, end, drained_us, .. } = fenced else { panic!("{fenced:?}") };
     assert_eq!((code.as_str(), &end.replid), ("NOREPLICAS", &history));
     assert!(drained_us.is_some(), "the standby read all");
     let promoted = perform(&hand, &b, promote(Some(history.clone()))).await.unwrap();

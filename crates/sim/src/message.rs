@@ -174,8 +174,8 @@ impl Control {
 pub(crate) enum Answer {
     Status(Box<MemberStatus>),
     Offset(u64),
-    Reach { replid: String, read: u64, applied: u64, primary: bool, syncing: bool },
-    Fenced { code: &'static str, replid: String, end: u64 },
+    Reach { run_id: String, replid: String, read: u64, applied: u64, primary: bool, syncing: bool },
+    Fenced { code: &'static str, run_id: String, replid: String, end: u64 },
     Done,
     Refused(String, bool),
     Promoted { run_id: String, replid: String, start: u64, previous: Option<String>, refused: Vec<usize> },

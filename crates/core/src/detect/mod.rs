@@ -89,13 +89,19 @@ pub fn verdict(group: &Group, member: &MemberName, view: &View, now: Moment) -> 
         return dead;
     }
     let down_after = Duration::from_millis(group.spec.down_after_ms);
+    let redis_primary = primary.filter(|_| group.spec.kind == GroupKind::Redis);
+    // One look at another process is certain, whatever the other sites have not heard for so long.
+    let met = view.freshest(name, member).filter(|(at, _)| current(*at, now));
+    if let Some(restarted) = redis_primary.zip(met).and_then(|(p, (at, status))| restarted(p, status, at)) {
+        return restarted;
+    }
     let silence = silence::of(name, member, view, now, down_after);
     if silence.quorum {
         return Verdict { health: Health::Silent, evidence: silence.evidence, since: silence.since };
     }
     let answer =
         view.freshest(name, member).filter(|(at, _)| now.since(*at) <= CURRENT_WITHIN.max(down_after));
-    match (answer, primary.filter(|_| group.spec.kind == GroupKind::Redis)) {
+    match (answer, redis_primary) {
         (Some((at, status)), Some(primary)) => {
             as_primary(primary, known_since(group, view), status, at, silence)
         }
@@ -112,18 +118,25 @@ fn as_primary(
     at: Moment,
     silence: silence::Silence,
 ) -> Verdict {
-    let found = |health, finding| {
-        let evidence = vec![Evidence { observer: None, member: primary.member.clone(), finding }];
-        Verdict { health, evidence, since: Some(at) }
-    };
-    if status.run_id != primary.lineage.run_id {
-        let finding = Finding::Restarted { run_id: status.run_id.clone() };
-        return found(Health::Restarted, finding);
+    if let Some(restarted) = restarted(primary, status, at) {
+        return restarted;
     }
     if !status.is_primary() && at >= known_since.after(PROMOTION_SHOWS_WITHIN) {
-        return found(Health::Demoted, Finding::NotPrimary);
+        return of_primary(primary, Health::Demoted, Finding::NotPrimary, at);
     }
     Verdict { health: Health::Up, evidence: silence.evidence, since: None }
+}
+
+/// It answers as another process than the one that was promoted.
+fn restarted(primary: &Primary, status: &MemberStatus, at: Moment) -> Option<Verdict> {
+    let finding = || Finding::Restarted { run_id: status.run_id.clone() };
+    let other = status.run_id != primary.lineage.run_id;
+    other.then(|| of_primary(primary, Health::Restarted, finding(), at))
+}
+
+fn of_primary(primary: &Primary, health: Health, finding: Finding, at: Moment) -> Verdict {
+    let evidence = vec![Evidence { observer: None, member: primary.member.clone(), finding }];
+    Verdict { health, evidence, since: Some(at) }
 }
 
 fn known_since(group: &Group, view: &View) -> Moment {

@@ -22,26 +22,13 @@ pub fn conclude(
     let transition = group_state.transition.as_ref().filter(|t| t.epoch == action.epoch)?;
     let (group, epoch) = (action.group.clone(), action.epoch);
     match (outcome, transition.phase) {
-        (Outcome::Fenced { code, end, drained_us }, Phase::Fence) => {
-            let late =
-                matches!(&action.kind, ActionKind::Fence { drain: Some(_), .. }) && drained_us.is_none();
-            if transition.planned && late {
-                let failure = format!("{} did not catch up with the old primary in time", transition.to);
+        (Outcome::Fenced { code, run_id, end, drained_us }, Phase::Fence) => {
+            let lineage = &group_state.primary.as_ref()?.lineage;
+            let drained = matches!(&action.kind, ActionKind::Fence { drain: Some(_), .. });
+            if let Some(failure) = no_way_on(transition, drained, *run_id == lineage.run_id, *drained_us) {
                 return Some(Command::RollBack { group, epoch, failure, at });
             }
-            let drained = matches!(&action.kind, ActionKind::Fence { drain: Some(_), .. });
-            if transition.cause == Cause::Silence && !drained {
-                // It is alive, and what it accepted meanwhile is in nobody's hands but its own.
-                let from = transition.from.as_ref().map_or("the primary", |m| m.as_str());
-                return Some(Command::RollBack {
-                    group,
-                    epoch,
-                    failure: format!("{from} answers again"),
-                    at,
-                });
-            }
             let proof = Proof::Acknowledged { code: code.clone() };
-            let lineage = &group_state.primary.as_ref()?.lineage;
             let ours = end.replid == lineage.start.replid || lineage.previous.as_ref() == Some(&end.replid);
             let (end, drained_us) = (ours.then(|| end.clone()), *drained_us);
             Some(Command::ConfirmFence {
@@ -84,6 +71,20 @@ pub fn conclude(
             _,
         ) => None,
     }
+}
+
+/// Why a fence that was acknowledged leads nowhere: the transition rests on something else than what was found.
+fn no_way_on(t: &Transition, drained: bool, same_process: bool, drained_us: Option<u64>) -> Option<String> {
+    let from = t.from.as_ref().map_or("the primary", |m| m.as_str());
+    if !same_process && (drained || t.cause == Cause::Silence) {
+        // What it holds is not what the one before it had accepted: another transition is planned from that.
+        return Some(format!("{from} is another process now"));
+    }
+    if t.planned && drained && drained_us.is_none() {
+        return Some(format!("{} did not catch up with the old primary in time", t.to));
+    }
+    // It is alive, and what it accepted meanwhile is in nobody's hands but its own.
+    (t.cause == Cause::Silence && !drained).then(|| format!("{from} answers again"))
 }
 
 /// The fence of a primary was changed and read back: what it refuses leaves the quorum, a higher number is committed.

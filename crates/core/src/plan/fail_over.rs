@@ -2,6 +2,7 @@
 
 use super::{Context, Step, StepKind};
 use crate::detect::{self, Candidate, Health, Tail, Verdict};
+use crate::view::Reach;
 use crate::{
     BlockReason, Cause, Command, Durability, FailoverMode, FencePolicy, Loss, Moment, Position, Primary,
     Proof, StartTransition, TransitionOutcome, WallTime,
@@ -56,6 +57,9 @@ fn decide(c: &Context<'_>, primary: &Primary, verdict: &Verdict) -> Decision {
         (Health::Silent, FencePolicy::Witness) => {
             return Decision::Block(BlockReason::FenceUnproven { member: primary.member.clone() });
         }
+        (Health::Restarted | Health::Demoted, _) if out_of_reach(c, primary) => {
+            return Decision::Block(BlockReason::FenceUnproven { member: primary.member.clone() });
+        }
         // They answer: the fence is asked of them.
         (Health::Restarted, _) => (Cause::Death, None),
         (Health::Demoted, _) => (Cause::Demotion, None),
@@ -80,11 +84,27 @@ fn decide(c: &Context<'_>, primary: &Primary, verdict: &Verdict) -> Decision {
     Decision::Start(Box::new(start(c, primary, best, verdict, proof, lost, asked)))
 }
 
+/// Whether it answers others and not this node, which would have to fence it.
+fn out_of_reach(c: &Context<'_>, primary: &Primary) -> bool {
+    let key = (c.group.spec.name.clone(), primary.member.clone());
+    let mine = c.view.seen.get(&key).and_then(|seen| seen.get(&c.view.me));
+    let answered = mine.map(|o| match (&o.reach, &o.last_up) {
+        (Reach::Up(_), _) => o.at,
+        (Reach::Down { .. }, last) => last.as_ref().map_or(c.view.leading_since, |(at, _)| *at),
+    });
+    answered.is_some_and(|at| c.now.since(at) > Duration::from_millis(c.group.spec.down_after_ms))
+}
+
 /// Whether what replies relied on may be had in a moment: its node is not heard yet, and there is no other tail.
 fn waits_for_holder(c: &Context<'_>, best: &Candidate<'_>, verdict: &Verdict) -> bool {
-    let dead_for = c.now.since(verdict.since.unwrap_or(c.now).max(c.view.leading_since));
+    // Of a process that was replaced it is known only when it last answered; a look at the next one says nothing of that.
+    let gone_at = match verdict.health {
+        Health::Restarted => c.view.last_of_primary(c.group).map(|(at, _)| at).unwrap_or_default(),
+        _ => verdict.since.unwrap_or(c.now),
+    };
+    let waited = c.now.since(gone_at.max(c.view.leading_since));
     c.group.spec.durability == Durability::Site
-        && dead_for < HOLDER_WITHIN
+        && waited < HOLDER_WITHIN
         && detect::holder_is_missing(c.group, c.view, c.now)
         && detect::tail(c.group, c.view, &best.member.name, c.now) == Tail::None
 }

@@ -1,9 +1,9 @@
 //! A transition goes on: one action a phase, or back when it cannot.
 
 use super::keep_order::{followers, strays};
-use super::{Context, Step, StepKind, guard};
+use super::{Context, Step, guard};
 use crate::detect::{self, Health, Verdict};
-use crate::view::MemberRole;
+use crate::view::{MemberRole, MemberStatus};
 use crate::{
     ActionKey, ActionKind, Cause, Command, FencePolicy, Loss, MemberName, MemberSpec, Moment, Phase, Proof,
     Transition,
@@ -72,13 +72,9 @@ fn fence(c: &Context<'_>, t: &Transition) -> Vec<Step> {
         return give_up(c, t, RULE, why);
     }
     let to = c.group.spec.member(&t.to);
-    let answers = c
-        .view
-        .freshest(&t.group, &from.name)
-        .is_some_and(|(at, _)| c.now.since(at) <= detect::CURRENT_WITHIN);
-    let drain = to
-        .filter(|_| t.planned || (answers && !matches!(verdict.health, Health::Restarted | Health::Demoted)))
-        .map(|m| (m.name.clone(), m.address.clone()));
+    // Silence is what a quorum of sites finds: one of the others may have met the next process already.
+    let itself = answer_of(c, t, from).is_some_and(|s| is_itself(c, s) && s.is_primary());
+    let drain = to.filter(|_| t.planned || itself).map(|m| (m.name.clone(), m.address.clone()));
     let kind = ActionKind::Fence { drain, within: FENCE_WITHIN };
     c.perform(RULE, t.epoch, from, kind).into_iter().collect()
 }
@@ -105,9 +101,18 @@ fn confirm_fence(
 
 /// Whether the old primary must be waited out: nobody has an answer of it.
 fn waits_out(c: &Context<'_>, t: &Transition, from: &MemberSpec) -> bool {
-    let answer = c.view.freshest(&t.group, &from.name);
-    let answers = answer.is_some_and(|(at, _)| c.now.since(at) <= detect::CURRENT_WITHIN);
-    !t.planned && !answers && c.group.spec.fence == FencePolicy::Witness
+    !t.planned && answer_of(c, t, from).is_none() && c.group.spec.fence == FencePolicy::Witness
+}
+
+/// What a member says of itself now, if it says anything.
+fn answer_of<'a>(c: &Context<'a>, t: &Transition, m: &MemberSpec) -> Option<&'a MemberStatus> {
+    let (at, status) = c.view.freshest(&t.group, &m.name)?;
+    (c.now.since(at) <= detect::CURRENT_WITHIN).then_some(status)
+}
+
+/// Whether it is the process that was made primary.
+fn is_itself(c: &Context<'_>, status: &MemberStatus) -> bool {
+    c.group.primary.as_ref().is_some_and(|p| p.lineage.run_id == status.run_id)
 }
 
 /// The old primary is silent. Whoever keeps it open is taken away, and then it is given the time to notice. All the
@@ -225,15 +230,19 @@ fn promote(c: &Context<'_>, t: &Transition) -> Vec<Step> {
 /// The others are shut before the door of the new primary opens: whoever still accepts writes comes first.
 fn redirect(c: &Context<'_>, t: &Transition) -> Vec<Step> {
     const RULE: &str = "redirect";
-    let instead = super::fail_over::steps(c);
-    let superseding = |s: &Step| matches!(&s.kind, StepKind::Propose(Command::StartTransition(_)));
-    if instead.iter().any(superseding) {
+    // It may be gone before it is open: another takes over, or an operator is told.
+    let instead = if c.group.paused.is_some() { vec![] } else { super::fail_over::steps(c) };
+    if !instead.is_empty() {
         return instead;
     }
     let mut steps = followers(c, RULE);
     // The old primary is proven shut, whatever an observation from before the fence says.
     let open_elsewhere = strays(c).any(|m| Some(&m.name) != t.from.as_ref());
-    if let Some(to) = c.group.spec.member(&t.to).filter(|_| !open_elsewhere) {
+    let gone = matches!(
+        detect::verdict(c.group, &t.to, c.view, c.now).health,
+        Health::Dead | Health::Restarted | Health::Demoted
+    );
+    if let Some(to) = c.group.spec.member(&t.to).filter(|_| !open_elsewhere && !gone) {
         let min_replicas = c.group.primary.as_ref().map_or(0, |p| p.fence.min_replicas);
         steps.extend(c.perform(RULE, t.epoch, to, ActionKind::Open { min_replicas }));
     }
@@ -273,6 +282,9 @@ fn roll_back(c: &Context<'_>, t: &Transition) -> Vec<Step> {
         Context::propose(RULE, command)
     };
     let Some(from) = old_primary(c, t) else { return confirm() };
+    if answer_of(c, t, from).is_some_and(|s| !is_itself(c, s)) {
+        return confirm();
+    }
     match detect::verdict(c.group, &from.name, c.view, c.now).health {
         // It cannot be opened, or is not the one that was closed: the next plan deals with it.
         Health::Dead | Health::Restarted | Health::Demoted => return confirm(),

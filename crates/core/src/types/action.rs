@@ -139,6 +139,8 @@ pub enum Outcome {
     Fenced {
         /// The error code of the refused write.
         code: String,
+        /// The process that refused it.
+        run_id: String,
         /// Where its stream ended.
         end: Position,
         /// With `drain`: how long it took the candidate to read up to the end, in microseconds; none when the time

@@ -341,7 +341,7 @@ impl Group {
     /// The one word that says how it is.
     pub fn state(&self) -> GroupState {
         match (&self.transition, &self.primary) {
-            (Some(t), _) if t.phase.closes_the_door() => GroupState::Switching,
+            (Some(t), _) if t.phase.closes_the_door() && self.blocked.is_none() => GroupState::Switching,
             _ if self.paused.is_some() => GroupState::Paused,
             _ if self.blocked.is_some() => GroupState::Blocked,
             (_, Some(_)) => GroupState::Serving,

@@ -133,15 +133,20 @@ fn server(world: &mut World, name: &str, change: impl FnOnce(&mut Server)) {
     change(world.servers.get_mut(name).unwrap());
 }
 
-/// `restart MEMBER [plain] [empty]`: boots fenced as its file says, or writable where the file says nothing.
+/// `restart MEMBER [plain] [empty] [dump BYTES]`: boots fenced as its file says, or writable where the file says nothing;
+/// from a dump that names its history and where it was made.
 fn restart(world: &mut World, args: &[&str]) {
+    let dump = args.iter().position(|a| *a == "dump").map(|i| number(args[i + 1]));
     let (plain, empty) = (args.contains(&"plain"), args.contains(&"empty"));
     server(world, args[0], |s| {
         (s.alive, s.frozen, s.link_up) = (true, false, false);
         s.run += 1;
         s.pid += 1;
-        s.replid = format!("{}-{}", args[0], s.run);
-        s.replid2 = None;
+        if let Some(offset) = dump {
+            s.offset = offset;
+        } else {
+            (s.replid, s.replid2) = (format!("{}-{}", args[0], s.run), None);
+        }
         s.source = (!plain).then(|| ("127.0.0.1".to_owned(), 1));
         s.min_replicas = if plain { 0 } else { 1_000_000 };
         if empty {

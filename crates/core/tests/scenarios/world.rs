@@ -331,7 +331,8 @@ impl World {
                     s.answers() && s.replid == end.replid && s.offset == end.offset_bytes
                 };
                 let drained_us = drain.as_ref().filter(|(to, _)| caught_up(to)).map(|_| 300);
-                Ok(Outcome::Fenced { code: code.to_owned(), end, drained_us })
+                let run_id = self.servers[name].run_id(name);
+                Ok(Outcome::Fenced { code: code.to_owned(), run_id, end, drained_us })
             }
             ActionKind::Lift { min_replicas } => {
                 server.min_replicas = *min_replicas;

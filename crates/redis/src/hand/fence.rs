@@ -31,12 +31,13 @@ pub(super) async fn perform(
     let fenced_at = now();
     attempt.periods.remember(attempt.member(), answers.setting(PING_PERIOD).ok());
     let code = refusal_code(&answers)?;
+    let run_id = answers.server()?.run_id;
     let end = end_of(&answers.replication()?);
     let drained_us = match drain {
         Some((member, address)) => drained(attempt, member, address, &end, fenced_at).await,
         None => None,
     };
-    Ok(Outcome::Fenced { code, end, drained_us })
+    Ok(Outcome::Fenced { code, run_id, end, drained_us })
 }
 
 fn commands(attempt: &Attempt<'_>) -> Commands {
@@ -52,7 +53,7 @@ fn commands(attempt: &Attempt<'_>) -> Commands {
     commands.add(&["CLIENT", "PAUSE", &pause_ms, "WRITE"]);
     commands.set(PING_PERIOD, &PING_PERIOD_FENCED.to_string());
     commands.get(MIN_REPLICAS).get(MAX_LAG);
-    commands.info("replication");
+    commands.info("server").info("replication");
     commands
 }
 

@@ -44,7 +44,7 @@ pub(crate) struct Run {
     /// Who is asked.
     m: usize,
     step: Step,
-    fenced: Option<(&'static str, Position, Moment)>,
+    fenced: Option<(Fenced, Moment)>,
 }
 
 impl World {
@@ -204,20 +204,16 @@ impl World {
         }
         match (&run.action.kind, &run.step, answer) {
             (ActionKind::Fence { drain, .. }, Step::Asked { .. }, answer) => {
-                let Some((code, end)) = fenced(answer) else { return };
+                let Some(fenced) = fenced(answer) else { return };
                 match drain {
                     Some(_) => {
                         if let Some(r) = self.nodes[n].seat.as_mut().and_then(|s| s.runs.get_mut(i)) {
-                            r.fenced = Some((code, end, at));
+                            r.fenced = Some((fenced, at));
                             r.step = Step::Drain { id: None, again_at: at };
                         }
                         self.drain(n, i);
                     }
-                    None => self.end_run(
-                        n,
-                        i,
-                        Ok(Outcome::Fenced { code: code.to_owned(), end, drained_us: None }),
-                    ),
+                    None => self.end_run(n, i, Ok(fenced.outcome(None))),
                 }
             }
             (
@@ -225,11 +221,12 @@ impl World {
                 Step::Drain { .. },
                 Answer::Reach { replid, applied, syncing, .. },
             ) => {
-                let Some((code, end, since)) = run.fenced.clone() else { return };
+                let Some((fenced, since)) = run.fenced.clone() else { return };
+                let end = &fenced.end;
                 let same = replid == end.replid && !syncing || self.has(Defect::OffsetsAcrossLineages);
                 if same && applied >= end.offset_bytes || self.has(Defect::NoDrain) {
                     let drained_us = Some(at.since(since).as_micros() as u64);
-                    self.end_run(n, i, Ok(Outcome::Fenced { code: code.to_owned(), end, drained_us }));
+                    self.end_run(n, i, Ok(fenced.outcome(drained_us)));
                 } else {
                     self.set_step(
                         n,
@@ -306,9 +303,8 @@ impl World {
 
     fn run_is_late(&mut self, n: usize, i: usize, run: &Run) {
         self.coverage.mark(Mark::ActionUnanswered);
-        if let (Some((code, end, _)), Step::Drain { .. }) = (&run.fenced, &run.step) {
-            let outcome = Outcome::Fenced { code: (*code).to_owned(), end: end.clone(), drained_us: None };
-            self.end_run(n, i, Ok(outcome));
+        if let (Some((fenced, _)), Step::Drain { .. }) = (&run.fenced, &run.step) {
+            self.end_run(n, i, Ok(fenced.outcome(None)));
             return;
         }
         self.end_run(n, i, Err(("no answer in time".to_owned(), false)));
@@ -452,12 +448,28 @@ impl World {
     }
 }
 
-fn fenced(answer: Answer) -> Option<(&'static str, Position)> {
-    match answer {
-        Answer::Fenced { code, replid, end } => Some((code, Position { replid, offset_bytes: end })),
-        Answer::Reach { replid, read, .. } => Some(("NOREPLICAS", Position { replid, offset_bytes: read })),
-        _ => None,
+/// What a member said when it was fenced.
+#[derive(Clone, Debug)]
+struct Fenced {
+    code: &'static str,
+    run_id: String,
+    end: Position,
+}
+
+impl Fenced {
+    fn outcome(&self, drained_us: Option<u64>) -> Outcome {
+        let (code, run_id, end) = (self.code.to_owned(), self.run_id.clone(), self.end.clone());
+        Outcome::Fenced { code, run_id, end, drained_us }
     }
+}
+
+fn fenced(answer: Answer) -> Option<Fenced> {
+    let (code, run_id, replid, offset_bytes) = match answer {
+        Answer::Fenced { code, run_id, replid, end } => (code, run_id, replid, end),
+        Answer::Reach { run_id, replid, read, .. } => ("NOREPLICAS", run_id, replid, read),
+        _ => return None,
+    };
+    Some(Fenced { code, run_id, end: Position { replid, offset_bytes } })
 }
 
 /// The number of the member at a host.

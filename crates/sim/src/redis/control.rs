@@ -89,6 +89,7 @@ impl World {
     fn reach(&self, m: usize) -> Answer {
         let server = &self.servers[m];
         Answer::Reach {
+            run_id: server.run_id(m),
             replid: replid(server.replid),
             read: server.reach(),
             applied: server.place.offset,
@@ -108,7 +109,7 @@ impl World {
         server.pings = false;
         let code = if server.is_primary() { "NOREPLICAS" } else { "READONLY" };
         let end = server.reach();
-        Answer::Fenced { code, replid: replid(server.replid), end }
+        Answer::Fenced { code, run_id: server.run_id(m), replid: replid(server.replid), end }
     }
 
     /// It is primary, and would accept a write as soon as its quorum is there; else it is shut again.
