@@ -194,8 +194,17 @@ pub async fn wait_leader(d: &Deployment, not: Option<u64>) -> u64 {
 /// Waits until no transition is under way, the group serves with all members, and every check would pass.
 pub async fn at_rest(d: &Deployment) {
     d.wait_settled(PATIENCE).await.unwrap();
-    wait_for("the transition to end", PATIENCE, async || {
-        let output = d.cli(["switchover", GROUP, "--dry-run"]).await?;
+    passes_checks(d, &["switchover", GROUP, "--dry-run"]).await;
+}
+
+/// Waits until a switchover to `member` would pass every check.
+pub async fn can_go_to(d: &Deployment, member: &str) {
+    passes_checks(d, &["switchover", GROUP, "--to", member, "--dry-run"]).await;
+}
+
+async fn passes_checks(d: &Deployment, dry_run: &[&str]) {
+    wait_for(&format!("{dry_run:?} to pass"), PATIENCE, async || {
+        let output = d.cli(dry_run).await?;
         ensure!(output.status == Some(0), "{}{}", output.stdout, output.stderr);
         Ok(())
     })

@@ -1,8 +1,8 @@
 //! The coordinator nodes themselves: restarted, replaced, all down, cut to a minority.
 
 use crate::harness::{
-    GROUP, PATIENCE, client, deployment, last_transition, load, lost_bytes, ok, reckon, refused, run,
-    wait_leader, wait_other, writes_go_on,
+    GROUP, PATIENCE, can_go_to, client, deployment, last_transition, load, lost_bytes, ok, reckon, refused,
+    run, wait_leader, wait_other, writes_go_on,
 };
 use primacy_client::{Client, v1};
 use primacy_testbed::wait_for;
@@ -156,6 +156,7 @@ async fn every_node_is_replaced_one_by_one() {
     for id in ["n4", "n5", "n6"] {
         assert!(status.contains(id), "{status}");
     }
+    can_go_to(&d, "north-a").await;
     ok(&d, &format!("switchover {GROUP} --to north-a")).await;
     reckon(&d, load, 0).await;
 }

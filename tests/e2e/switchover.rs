@@ -1,7 +1,7 @@
 //! Planned: nothing is lost, and what cannot be done is rolled back.
 
 use crate::harness::{
-    GROUP, PATIENCE, at_rest, deployment, last_transition, load, ok, reckon, refused, wait_state,
+    GROUP, PATIENCE, at_rest, can_go_to, deployment, last_transition, load, ok, reckon, refused, wait_state,
     writes_go_on,
 };
 use primacy_testbed::{Deployment, RedisAddress, wait_for};
@@ -12,13 +12,15 @@ async fn switchovers_under_load_lose_nothing() {
     let d = deployment().await;
     let load = load(&d);
     writes_go_on(&load, 200).await;
-    ok(&d, &format!("switchover {GROUP} --to north-a --dry-run")).await;
+    can_go_to(&d, "north-a").await;
     assert_eq!(d.primary().await.unwrap().member.as_deref(), Some("east-a"), "a dry run changes nothing");
     for to in ["north-a", "west-a"] {
+        can_go_to(&d, to).await;
         let said = ok(&d, &format!("switchover {GROUP} --to {to}")).await;
         assert!(said.contains("0 lost"), "{said}");
         writes_go_on(&load, 200).await;
     }
+    can_go_to(&d, "east-a").await;
     ok(&d, &format!("failback {GROUP}")).await;
     assert_eq!(d.primary().await.unwrap().member.as_deref(), Some("east-a"));
     writes_go_on(&load, 200).await;

@@ -62,6 +62,14 @@ impl Core {
         Ok(term)
     }
 
+    /// Whether so much time has passed since a quorum's last word that another node may lead. A leader that was just
+    /// elected waits for its first.
+    pub(crate) fn quorum_is_old(&self) -> bool {
+        let now = primacy_runtime::now();
+        let at = self.metrics(|metrics| quorum_at(metrics, now));
+        at.is_some_and(|at| now >= at.after(self.config().timings.lease()))
+    }
+
     /// How long ago this node last held all that was committed.
     pub(crate) fn staleness(&self) -> Option<Duration> {
         let now = primacy_runtime::now();

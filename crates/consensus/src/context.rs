@@ -1,6 +1,7 @@
 //! What all parts of one node's consensus share.
 
 use crate::authority::quorum_at;
+use crate::echo::{Echo, Heard};
 use crate::machine::{Machine, Replica};
 use crate::transport::Line;
 use crate::{Config, Halted, LeaderHint, Link, Peer, Transport};
@@ -29,6 +30,9 @@ pub(crate) struct Identity {
     pub(crate) replica: Arc<Replica>,
     transport: Arc<dyn Transport>,
     links: Mutex<Links>,
+    pub(crate) echo: Echo,
+    /// The newest time of each follower.
+    heard: Mutex<BTreeMap<NodeId, Heard>>,
     /// What openraft says of itself, once it runs.
     metrics: OnceLock<WatchReceiverOf<TypeConfig, Metrics>>,
 }
@@ -40,7 +44,29 @@ impl Identity {
         replica: Arc<Replica>,
         transport: Arc<dyn Transport>,
     ) -> Self {
-        Self { config, store_id, replica, transport, links: Mutex::default(), metrics: OnceLock::new() }
+        Self {
+            config,
+            store_id,
+            replica,
+            transport,
+            links: Mutex::default(),
+            echo: Echo::new(),
+            heard: Mutex::default(),
+            metrics: OnceLock::new(),
+        }
+    }
+
+    /// A follower answered, and told its time.
+    pub(crate) fn hear(&self, follower: NodeId, time: Option<v1::FollowerTime>) {
+        if let Some(time) = time {
+            let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+            heard.insert(follower, Heard::new(time, primacy_runtime::now()));
+        }
+    }
+
+    /// The newest time of a follower.
+    pub(crate) fn heard(&self, follower: NodeId) -> Option<Heard> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner).get(&follower).copied()
     }
 
     /// How long ago a quorum stood behind this node as leader.

@@ -17,6 +17,7 @@ mod codec;
 mod config;
 mod consensus;
 mod context;
+mod echo;
 mod error;
 mod founding;
 mod leadership;

@@ -88,7 +88,12 @@ impl Lane {
         request: &AppendEntriesRequest<TypeConfig>,
         header: Option<v1::RaftHeader>,
     ) -> v1::AppendRequest {
-        codec::append_to(request, header, self.identity.quorum_age())
+        codec::append_to(request, header, self.identity.quorum_age(), self.identity.heard(self.to))
+    }
+
+    fn answered(&self, answer: v1::AppendResponse) -> AppendResult {
+        self.identity.hear(self.to, answer.time);
+        codec::append_response_from(answer).map_err(|e| nonsense(&e))
     }
 
     /// The same way for another owner.
@@ -217,7 +222,7 @@ async fn append_once(
     let within = if request.entries.is_empty() { hard_ttl } else { stall };
     let reply = lane.link()?.append_once(lane.message(request, Some(lane.header())));
     let answer = lane.call(RPCTypes::AppendEntries, within, reply).await?;
-    codec::append_response_from(answer).map_err(|e| nonsense(&e))
+    lane.answered(answer)
 }
 
 /// A plain call for a single request, else a stream.
@@ -311,7 +316,7 @@ where
                 answer = self.answers.next() => {
                     self.unanswered.pop_front();
                     return Some(match answer? {
-                        Ok(answer) => codec::append_response_from(answer).map_err(|e| nonsense(&e)),
+                        Ok(answer) => self.lane.answered(answer),
                         Err(status) => Err(failure(&status)),
                     });
                 }

@@ -63,6 +63,10 @@ impl Core {
     }
 
     async fn attempt(&self, proposal: Proposal, term: Term, deadline: Moment) -> Attempt {
+        if self.quorum_is_old() {
+            // What is written now nobody may ever hear of, and who asked could not be told what became of it.
+            return Attempt::NoLease;
+        }
         let unknown =
             |reason: &str| Attempt::Failed(ProposeError::OutcomeUnknown { reason: reason.to_owned() });
         let (responder, answer) =

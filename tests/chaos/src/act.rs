@@ -59,8 +59,6 @@ pub(crate) struct Act {
     pub(crate) rounds: Vec<Round>,
     /// What was broken.
     pub(crate) violations: Vec<Violation>,
-    /// What is known to be broken, in the order of the checkers.
-    pub(crate) known: Vec<Violation>,
     /// What happened and what was seen.
     pub(crate) pages: Pages,
     /// What writers saw, directly and through the gates.
@@ -105,7 +103,6 @@ async fn perform(wan: Wan, order: Order<'_>, setting: Setting) -> Result<Act> {
         account: Account::default(),
         rounds: Vec::new(),
         violations: Vec::new(),
-        known: Vec::new(),
         set_aside: 0,
         record,
     };
@@ -131,7 +128,6 @@ async fn perform(wan: Wan, order: Order<'_>, setting: Setting) -> Result<Act> {
         began: play.began,
         rounds: play.rounds,
         violations: play.violations,
-        known: play.known,
         pages,
         ledgers,
         account: play.account,
@@ -163,7 +159,6 @@ struct Play {
     account: Account,
     rounds: Vec<Round>,
     violations: Vec<Violation>,
-    known: Vec<Violation>,
     set_aside: u64,
 }
 
@@ -207,9 +202,7 @@ impl Play {
         let (overlaps, set_aside) = one_writer::check(direct, &gated, &pages);
         self.set_aside = set_aside;
         self.violations.extend(overlaps);
-        let (known, found) = check::directory(&pages).into_iter().partition(Violation::is_known);
-        self.known = known;
-        self.violations.extend::<Vec<Violation>>(found);
+        self.violations.extend(check::directory(&pages));
         Ok(())
     }
 }

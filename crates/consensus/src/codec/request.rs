@@ -2,6 +2,7 @@
 
 use super::entry::{entry_from, entry_to};
 use super::{log_id_from, log_id_to, required, vote_from, vote_to};
+use crate::echo::Heard;
 use openraft::raft::{
     AppendEntriesRequest, StreamAppendError, StreamAppendResult, TransferLeaderError, TransferLeaderRequest,
     TransferLeaderResponse, VoteRequest, VoteResponse,
@@ -16,6 +17,7 @@ pub(crate) fn append_to(
     request: &AppendEntriesRequest<TypeConfig>,
     header: Option<v1::RaftHeader>,
     quorum_age: Option<Duration>,
+    heard: Option<Heard>,
 ) -> v1::AppendRequest {
     v1::AppendRequest {
         header,
@@ -24,6 +26,8 @@ pub(crate) fn append_to(
         entries: request.entries.iter().map(entry_to).collect(),
         committed: request.leader_commit.as_ref().map(log_id_to),
         quorum_age_us: quorum_age.map(|age| age.as_micros() as u64),
+        follower_time: heard.as_ref().map(Heard::time),
+        follower_time_age_us: heard.map_or(0, |heard| heard.age(primacy_runtime::now()).as_micros() as u64),
     }
 }
 
@@ -47,13 +51,16 @@ pub(crate) fn append_from(sent: v1::AppendRequest) -> Result<AppendEntriesReques
     Ok(AppendEntriesRequest { vote, prev_log_id, entries, leader_commit: sent.committed.map(log_id_from) })
 }
 
-pub(crate) fn append_response_to(result: &StreamAppendResult<TypeConfig>) -> v1::AppendResponse {
+pub(crate) fn append_response_to(
+    result: &StreamAppendResult<TypeConfig>,
+    time: v1::FollowerTime,
+) -> v1::AppendResponse {
     let outcome = match result {
         Ok(log_id) => Appended::Matched(v1::AppendMatched { log_id: log_id.as_ref().map(log_id_to) }),
         Err(StreamAppendError::Conflict(log_id)) => Appended::Conflict(log_id_to(log_id)),
         Err(StreamAppendError::HigherVote(vote)) => Appended::HigherVote(vote_to(vote)),
     };
-    v1::AppendResponse { outcome: Some(outcome) }
+    v1::AppendResponse { outcome: Some(outcome), time: Some(time) }
 }
 
 pub(crate) fn append_response_from(
@@ -194,7 +201,7 @@ mod tests {
     fn appends_come_back() {
         for request in requests() {
             assert_eq!(
-                format!("{:?}", append_from(append_to(&request, None, None)).unwrap()),
+                format!("{:?}", append_from(append_to(&request, None, None, None)).unwrap()),
                 format!("{request:?}")
             );
         }
@@ -209,7 +216,10 @@ mod tests {
             Err(StreamAppendError::Conflict(log_id(0, 0))),
             Err(StreamAppendError::HigherVote(vote)),
         ] {
-            assert_eq!(append_response_from(append_response_to(&answer)).unwrap(), answer);
+            assert_eq!(
+                append_response_from(append_response_to(&answer, v1::FollowerTime::default())).unwrap(),
+                answer
+            );
         }
         let mut asked = VoteRequest::new(vote, Some(log_id(3, 4)));
         asked.leadership_transfer = true;

@@ -18,20 +18,26 @@ const IDLE_MAX: Duration = Duration::from_mins(1);
 
 /// What the leader said about the commit, and as of when.
 struct Word {
-    /// None when no quorum was behind it.
+    /// None when no quorum was behind it, or when it cannot be told how long it was on its way.
     at: Option<Moment>,
     committed_next: u64,
 }
 
-impl Word {
-    fn of(request: &v1::AppendRequest) -> Self {
-        let committed_next = request.committed.map_or(0, |id| id.index.saturating_add(1));
-        let at = request.quorum_age_us.map(|us| primacy_runtime::now().before(Duration::from_micros(us)));
-        Self { at, committed_next }
-    }
-}
-
 impl Service {
+    /// The word is as old as it can be: it was on its way since this node's time that it gives back.
+    fn word(&self, request: &v1::AppendRequest) -> Word {
+        let committed_next = request.committed.map_or(0, |id| id.index.saturating_add(1));
+        let age = Duration::from_micros(request.follower_time_age_us);
+        let echo = &self.core.identity.echo;
+        let made = request.follower_time.and_then(|time| echo.made_at(time, age, primacy_runtime::now()));
+        let at = made.zip(request.quorum_age_us).map(|(made, us)| made.before(Duration::from_micros(us)));
+        Word { at, committed_next }
+    }
+
+    fn time(&self) -> v1::FollowerTime {
+        self.core.identity.echo.time(primacy_runtime::now())
+    }
+
     fn believe(&self, word: &Word) {
         if let Some(at) = word.at {
             self.core.replica().heard(at, word.committed_next);
@@ -41,7 +47,7 @@ impl Service {
 
 pub(super) async fn once(service: Service, request: v1::AppendRequest) -> Result<v1::AppendResponse, Status> {
     service.admit(request.header.as_ref())?;
-    let word = Word::of(&request);
+    let word = service.word(&request);
     let request = codec::append_from(request)?;
     let (prev, last) = (request.prev_log_id, request.entries.last().map(|e| e.log_id));
     let answer = service.core.raft.append_entries(request).await.map_err(stopped)?;
@@ -57,7 +63,7 @@ pub(super) async fn once(service: Service, request: v1::AppendRequest) -> Result
     if !matches!(result, Err(StreamAppendError::HigherVote(_))) {
         service.believe(&word);
     }
-    Ok(codec::append_response_to(&result))
+    Ok(codec::append_response_to(&result, service.time()))
 }
 
 /// What the two halves of a stream share: one reads requests, the other answers them in the same order.
@@ -98,7 +104,7 @@ pub(super) async fn stream(
                 service.believe(&word);
             }
             let goes_on = result.is_ok().then_some((answers, shared));
-            Some((Ok(codec::append_response_to(&result)), goes_on))
+            Some((Ok(codec::append_response_to(&result, service.time())), goes_on))
         }
     });
     Ok(replies.boxed())
@@ -112,7 +118,7 @@ fn readable(
 ) -> stream::BoxStream<'static, AppendEntriesRequest<TypeConfig>> {
     stream::unfold((service, requests, shared), |(service, mut requests, shared)| async move {
         let request = primacy_runtime::timeout(IDLE_MAX, requests.next()).await.ok().flatten()?;
-        let word = Word::of(&request);
+        let word = service.word(&request);
         let read = match service.core.halt_reason() {
             Some(why) => Err(stopped(why)),
             None => codec::append_from(request).map_err(Status::from),

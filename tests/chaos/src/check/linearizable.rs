@@ -19,9 +19,9 @@ use std::time::{Duration, Instant};
 use super::Violation;
 use crate::record::{Freshness, Pages, Read, Seen};
 
-/// What the age of a local answer may be off by: it is rounded down, and counts from what the node heard from the leader,
-/// which the leader sent up to a heartbeat and a way over the WAN before, longer on a busy machine.
-const AGE_SLACK: Duration = Duration::from_secs(3);
+/// What the age of a local answer may be off by: it is rounded down, and the leader's word of the commit waits for its
+/// turn in the leader's process after the moment that it speaks of, longer on a busy machine.
+const AGE_SLACK: Duration = Duration::from_millis(500);
 
 /// All that is not as it should be.
 pub(crate) fn check(pages: &Pages) -> Vec<Violation> {

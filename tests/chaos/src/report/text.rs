@@ -74,15 +74,6 @@ fn describe(text: &mut String, act: &Act) {
     let _ =
         writeln!(text, "  set aside   {} acknowledgements that a frozen Redis had under way", act.set_aside);
     let _ = writeln!(text, "  held before {:?}\n  held after  {:?}", act.held.0, act.held.1);
-    if let Some(first) = act.known.first() {
-        let _ = writeln!(
-            text,
-            "  known       {} times {}, first {}",
-            act.known.len(),
-            first.checker,
-            first.evidence
-        );
-    }
     for (number, round) in act.rounds.iter().enumerate() {
         describe_round(text, act, number, round);
     }
