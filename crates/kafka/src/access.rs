@@ -1,0 +1,111 @@
+//! How a cluster is reached, and as whom. Secrets stay here and out of every message.
+
+use std::fmt;
+
+/// Where a cluster is entered, and how.
+#[derive(Clone, Debug, Default)]
+pub struct ClusterAccess {
+    /// `host:port` of some of its brokers; one that answers is enough.
+    pub bootstrap: Vec<String>,
+    /// Encryption and identity.
+    pub security: Security,
+    /// What the brokers' logs and quotas call us.
+    pub client_id: String,
+}
+
+/// What protects the connections to a cluster; the default is neither encryption nor a login.
+#[derive(Clone, Debug, Default)]
+pub struct Security {
+    /// TLS, where the listener speaks it.
+    pub tls: Option<Tls>,
+    /// SASL, where the listener wants it.
+    pub sasl: Option<Sasl>,
+}
+
+/// Certificates, in PEM.
+#[derive(Clone)]
+pub struct Tls {
+    /// The authorities that are trusted.
+    pub ca_pem: Vec<u8>,
+    /// What is shown to brokers that ask (mutual TLS).
+    pub identity: Option<Identity>,
+}
+
+/// A certificate with its key, in PEM.
+#[derive(Clone)]
+pub struct Identity {
+    /// The chain, ours first.
+    pub certificate_pem: Vec<u8>,
+    /// The private key.
+    pub key_pem: Vec<u8>,
+}
+
+/// A login.
+#[derive(Clone)]
+pub struct Sasl {
+    /// How the password is proved.
+    pub mechanism: Mechanism,
+    /// The user.
+    pub username: String,
+    /// Its password.
+    pub password: String,
+}
+
+/// The SASL mechanisms that are spoken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mechanism {
+    /// The password itself: for encrypted listeners.
+    Plain,
+    /// SCRAM-SHA-256 (RFC 7677).
+    ScramSha256,
+    /// SCRAM-SHA-512.
+    ScramSha512,
+}
+
+impl Mechanism {
+    /// Its name on the wire.
+    pub fn name(self) -> &'static str {
+        match self {
+            Mechanism::Plain => "PLAIN",
+            Mechanism::ScramSha256 => "SCRAM-SHA-256",
+            Mechanism::ScramSha512 => "SCRAM-SHA-512",
+        }
+    }
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tls").field("mutual", &self.identity.is_some()).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Identity(hidden)")
+    }
+}
+
+impl fmt::Debug for Sasl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Sasl");
+        shown.field("mechanism", &self.mechanism).field("username", &self.username);
+        shown.field("password", &"(hidden)").finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_secret_is_shown() {
+        let tls = Tls {
+            ca_pem: b"ca".to_vec(),
+            identity: Some(Identity { certificate_pem: b"c".to_vec(), key_pem: b"s3cret".to_vec() }),
+        };
+        let sasl =
+            Sasl { mechanism: Mechanism::Plain, username: "primacy".into(), password: "s3cret".into() };
+        let shown = format!("{:?}", Security { tls: Some(tls), sasl: Some(sasl) });
+        assert!(shown.contains("primacy") && !shown.contains("s3cret"), "{shown}");
+    }
+}
