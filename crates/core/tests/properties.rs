@@ -90,6 +90,7 @@ fn command(d: &Draw, state: &State, index: u64) -> Command {
             end: None,
             rescue: (d.member == 2).then_some(NodeId(2)),
             lost: Loss::Unknown,
+            loss_accepted: true,
             detected_at: at,
             at,
         })),
@@ -105,6 +106,7 @@ fn command(d: &Draw, state: &State, index: u64) -> Command {
                 drained_us,
                 closed_at: at,
                 rescue,
+                lost: None,
                 at,
             }
         }

@@ -6,7 +6,7 @@
 use crate::setup::{group, member, member_number, node_number};
 use crate::world::World;
 use primacy_core::view::{MemberRole, Observation, Reach, SafetyTimes};
-use primacy_core::{Command, Group, GroupName, Loss, Moment, Outcome, State};
+use primacy_core::{Command, Group, GroupName, Loss, LossBudget, Moment, Outcome, State};
 use std::time::Duration;
 
 macro_rules! defects {
@@ -72,6 +72,8 @@ defects! {
     RescueNotRead,
     /// A loss is reported as nothing.
     LossHidden,
+    /// A group may lose anything, whatever its budget.
+    BudgetIgnored,
     /// A reset is taken for death.
     ResetIsDeath,
     /// Members that are away are admitted at a promotion though they are not in the quorum.
@@ -132,12 +134,17 @@ pub(crate) fn bend_observation(
 }
 
 pub(crate) fn bend_state(defect: Option<Defect>, state: &State, name: &GroupName) -> Option<State> {
-    if defect != Some(Defect::PausedMoves) {
+    if !matches!(defect, Some(Defect::PausedMoves | Defect::BudgetIgnored)) {
         return None;
     }
-    let mut state = state.clone();
-    state.groups.get_mut(name)?.paused.take()?;
-    Some(state)
+    let mut bent = state.clone();
+    let group = bent.groups.get_mut(name)?;
+    match defect {
+        Some(Defect::PausedMoves) => drop(group.paused.take()?),
+        Some(Defect::BudgetIgnored) => group.spec.max_loss = LossBudget::Any,
+        _ => return None,
+    }
+    Some(bent)
 }
 
 pub(crate) fn bend_command(world: &World, n: usize, command: Command) -> Command {

@@ -74,13 +74,14 @@ impl State {
                 (self.assume_leadership(revision, *node, *term)?, *at)
             }
             Command::StartTransition(start) => (transition::start(self, revision, start)?, start.at),
-            Command::ConfirmFence { group, epoch, proof, end, drained_us, closed_at, rescue, at } => {
+            Command::ConfirmFence { group, epoch, proof, end, drained_us, closed_at, rescue, lost, at } => {
                 let fence = transition::Fence {
                     proof: proof.clone(),
                     end: end.clone(),
                     drained_us: *drained_us,
                     closed_at: *closed_at,
                     rescue: *rescue,
+                    lost: *lost,
                 };
                 (transition::confirm_fence(self, revision, group, *epoch, &fence, *at)?, *at)
             }

@@ -17,6 +17,7 @@ pub(super) struct Fence {
     pub(super) drained_us: Option<u64>,
     pub(super) closed_at: WallTime,
     pub(super) rescue: Option<NodeId>,
+    pub(super) lost: Option<Loss>,
 }
 
 /// What ended the rescue phase.
@@ -70,6 +71,7 @@ pub(super) fn start(
         closed_at: None,
         opened_at: None,
         lost: start.lost,
+        loss_accepted: start.loss_accepted,
         outcome: None,
         failure: None,
     };
@@ -87,6 +89,7 @@ pub(super) fn start(
             drained_us: None,
             closed_at: start.detected_at,
             rescue: start.rescue,
+            lost: None,
         };
         events.extend(pass_fence(&mut transition, &fence, group.spec.kind, start.at));
     }
@@ -107,7 +110,9 @@ fn check_start(group: &Group, start: &StartTransition) -> Result<(), Rejected> {
     if group.paused.is_some() && start.cause.automatic() {
         return Err(Rejected::Paused { group: name() });
     }
-    if let Some(t) = group.transition.as_ref().filter(|t| !may_be_superseded(t.phase, start.planned)) {
+    let consent = group.waits_for_consent() && !start.cause.automatic() && !start.planned;
+    let in_the_way = |t: &&Transition| !may_be_superseded(t.phase, start.planned) && !consent;
+    if let Some(t) = group.transition.as_ref().filter(in_the_way) {
         return Err(Rejected::TransitionInProgress { group: name(), epoch: t.epoch });
     }
     let found = group.primary.as_ref().map(|p| (p.member.clone(), p.epoch));
@@ -135,7 +140,13 @@ fn supersede(group: &mut Group, mut previous: Transition, at: WallTime) -> Vec<E
     if previous.phase == Phase::Settle {
         return finish_settled(group, previous, "the next transition began before every member was back", at);
     }
-    let failure = format!("{} failed before it was open", previous.to);
+    let failure = match group.blocked.as_ref().filter(|_| previous.phase != Phase::Redirect) {
+        Some(blocked) => {
+            previous.lost = Loss::Exact(0);
+            blocked.reason.to_string()
+        }
+        None => format!("{} failed before it was open", previous.to),
+    };
     previous.failure = Some(failure.clone());
     let passed = record(&mut previous, failure.clone(), at);
     vec![passed, finish(group, previous, TransitionOutcome::RolledBack, Some(failure))]
@@ -150,9 +161,15 @@ pub(super) fn confirm_fence(
     at: WallTime,
 ) -> Result<Vec<Event>, Rejected> {
     let (group, mut transition) = take(state, revision, name, epoch, Phase::Fence)?;
-    let events = pass_fence(&mut transition, fence, group.spec.kind, at);
+    let mut events = pass_fence(&mut transition, fence, group.spec.kind, at);
     group.transition = Some(transition);
+    events.extend(goes_on(group));
     Ok(events)
+}
+
+/// What kept it from going on is over.
+fn goes_on(group: &mut Group) -> Option<Event> {
+    group.blocked.take().map(|_| Event::GroupUnblocked { group: group.spec.name.clone() })
 }
 
 /// Passes Fence; and Rescue as well, when the candidate has all or there is nobody to fetch anything from.
@@ -162,6 +179,7 @@ fn pass_fence(transition: &mut Transition, fence: &Fence, kind: GroupKind, at: W
     if fence.end.is_some() {
         transition.end.clone_from(&fence.end);
     }
+    transition.lost = fence.lost.unwrap_or(transition.lost);
     let drained_us = fence.drained_us.unwrap_or(0);
     let fenced_at = at.before(std::time::Duration::from_micros(drained_us));
     let mut events = vec![pass(transition, Phase::Rescue, fence.proof.word().to_owned(), fenced_at)];
@@ -196,8 +214,9 @@ pub(super) fn confirm_rescue(
         transition.end = end;
     }
     (transition.rescued_bytes, transition.lost) = (fetched_bytes, lost);
-    let events = vec![pass(&mut transition, Phase::Promote, note, at)];
+    let mut events = vec![pass(&mut transition, Phase::Promote, note, at)];
     group.transition = Some(transition);
+    events.extend(goes_on(group));
     Ok(events)
 }
 
@@ -234,6 +253,7 @@ pub(super) fn confirm_promotion(
         degraded: false,
     });
     group.transition = Some(transition);
+    events.extend(goes_on(group));
     Ok(events)
 }
 
@@ -286,8 +306,9 @@ pub(super) fn roll_back(
     };
     let (group, mut transition) = take(state, revision, name, epoch, needed)?;
     transition.failure = Some(failure.to_owned());
-    let events = vec![pass(&mut transition, Phase::RollBack, failure.to_owned(), at)];
+    let mut events = vec![pass(&mut transition, Phase::RollBack, failure.to_owned(), at)];
     group.transition = Some(transition);
+    events.extend(goes_on(group));
     Ok(events)
 }
 

@@ -51,6 +51,7 @@ fn asked(request: &Request, planned: bool) -> Asked {
         planned,
         requested_by: Some(request.requested_by.clone()),
         reason: request.reason.clone(),
+        loss_accepted: false,
     }
 }
 

@@ -1,7 +1,7 @@
 //! A failover by hand: unplanned, so it may lose data, but never without a fence.
 
 use super::{Checked, Checklist, Refusal, Request, context, group_and_primary, no_transition};
-use crate::detect::{self, CURRENT_WITHIN, Candidate, Health, Verdict};
+use crate::detect::{self, CURRENT_WITHIN, Candidate, Health, Until, Verdict};
 use crate::plan::{Asked, start};
 use crate::view::View;
 use crate::{
@@ -34,7 +34,8 @@ pub fn failover(
     let lost = match &chosen {
         Some(Chosen { candidate: c, certain: true }) => {
             let silent = verdict.health == Health::Silent;
-            detect::loss(group, view, c, silent, ended, now)
+            let until = if silent { Until::Notices } else { Until::Gone(ended) };
+            detect::loss(group, view, c, until, now)
         }
         Some(_) | None => Loss::Unknown,
     };
@@ -49,6 +50,7 @@ pub fn failover(
             planned: false,
             requested_by: Some(request.requested_by.clone()),
             reason: request.reason.clone(),
+            loss_accepted: request.allow_data_loss,
         };
         let intent = start(&c, primary, &candidate, &verdict, proof, lost, asked);
         let expected = intent.expected.clone().filter(|_| certain);
@@ -209,6 +211,7 @@ fn first_by_hand(group: &Group, view: &View, request: &Request, now: Moment, wal
             end: None,
             rescue: None,
             lost: Loss::Unknown,
+            loss_accepted: true,
             detected_at: wall,
             at: wall,
         })

@@ -104,7 +104,9 @@ fn group_and_primary<'a>(
 /// No transition is in the way. One whose promotion is committed may be superseded by one that is not planned: its new
 /// primary can fail before it is open.
 fn no_transition(list: &mut Checklist, group: &Group, planned: bool) {
-    let in_the_way = |phase: Phase| phase.closes_the_door() && (planned || phase != Phase::Redirect);
+    let consent = group.waits_for_consent();
+    let in_the_way =
+        |phase: Phase| phase.closes_the_door() && (planned || !(consent || phase == Phase::Redirect));
     let under_way = group.transition.as_ref().filter(|t| in_the_way(t.phase));
     let detail = match under_way {
         None => "no other transition is under way".to_owned(),

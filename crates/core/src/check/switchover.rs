@@ -49,6 +49,7 @@ pub fn switchover(
             planned: true,
             requested_by: Some(request.requested_by.clone()),
             reason: request.reason.clone(),
+            loss_accepted: false,
         };
         let verdict = detect::verdict(group, &primary.member, view, now);
         chosen.map(|best| start(&c, primary, best, &verdict, None, Loss::Exact(0), asked))

@@ -85,16 +85,24 @@ fn heard(view: &View, node: NodeId, now: Moment) -> bool {
     view.heard.get(&node).is_some_and(|at| now.since(*at) <= CURRENT_WITHIN)
 }
 
-/// What would be lost if `candidate` took over, the tail read. The primary was last known to be open at `ended`; one that
-/// is only `silent` goes on until it notices that it is alone.
-pub fn expected(
-    group: &Group,
-    view: &View,
-    candidate: &Candidate<'_>,
-    silent: bool,
-    ended: Moment,
-    now: Moment,
-) -> Loss {
+/// How long the primary went on, for all that is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// Its process is gone, or another answers: it was last known to be open then.
+    Gone(Moment),
+    /// It is only silent, and goes on until it notices that it is alone.
+    Notices,
+    /// It was shut by then at the latest, and may have been served by clients to the end.
+    Shut(Moment),
+}
+
+/// What would be lost if `candidate` took over, the tail read.
+pub fn expected(group: &Group, view: &View, candidate: &Candidate<'_>, until: Until, now: Moment) -> Loss {
+    let (ended, gone) = match until {
+        Until::Gone(at) => (at, true),
+        Until::Notices => (fence::shut_by(group, view, now), false),
+        Until::Shut(at) => (at, false),
+    };
     let tail = tail(group, view, &candidate.member.name, now);
     let witness = view.witness(group);
     if let Tail::At(node) = tail
@@ -103,8 +111,7 @@ pub fn expected(
         // Its end is not that of the stream, and nothing says when its last byte was sent.
         let end_bytes =
             view.copies(group).find(|(id, _)| *id == node).map_or(0, |(_, report)| report.end_bytes);
-        let shut_by = if silent { fence::shut_by(group, view, now) } else { ended };
-        return loss::estimate(group, view, candidate.reach_bytes.max(end_bytes), shut_by);
+        return loss::estimate(group, view, candidate.reach_bytes.max(end_bytes), ended);
     }
     let report = witness.map(|(_, report)| report);
     let reach = match (tail, report) {
@@ -112,10 +119,9 @@ pub fn expected(
         _ => candidate.reach_bytes,
     };
     let whole = report.is_some_and(|r| r.ended == Some(LinkEnd::Eof));
-    match (tail, silent) {
-        (Tail::Held | Tail::At(_), false) if whole => loss::residue(group, view),
-        (_, false) => loss::estimate(group, view, reach, ended),
-        // That its witness hears nothing either may be a firewall: clients may be served all the while.
-        (_, true) => loss::estimate(group, view, reach, fence::shut_by(group, view, now)),
+    // That its witness hears nothing of a silent one may be a firewall: clients may be served all the while.
+    match tail {
+        Tail::Held | Tail::At(_) if gone && whole => loss::residue(group, view),
+        Tail::Held | Tail::At(_) | Tail::None => loss::estimate(group, view, reach, ended),
     }
 }

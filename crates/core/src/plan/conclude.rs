@@ -29,7 +29,8 @@ pub fn conclude(
                 return Some(Command::RollBack { group, epoch, failure, at });
             }
             let proof = Proof::Acknowledged { code: code.clone() };
-            let ours = end.replid == lineage.start.replid || lineage.previous.as_ref() == Some(&end.replid);
+            let ours = *run_id == lineage.run_id
+                && (end.replid == lineage.start.replid || lineage.previous.as_ref() == Some(&end.replid));
             let (end, drained_us) = (ours.then(|| end.clone()), *drained_us);
             Some(Command::ConfirmFence {
                 group,
@@ -40,6 +41,7 @@ pub fn conclude(
                 closed_at: started,
                 // What a drained candidate has is all there is.
                 rescue: transition.rescue.filter(|_| drained_us.is_none()),
+                lost: None,
                 at,
             })
         }
@@ -123,19 +125,20 @@ fn rescued(
     let relied_on = primary.is_some_and(|p| holder.is_some() && p.holder == holder && !p.degraded);
     // A primary that lives can end a stream by EOF as well.
     let complete = complete && matches!(t.proof, Some(Proof::Detached { .. }));
+    let lost = t.lost_short_of(end.offset_bytes);
     let (lost, note) = if complete {
         (
             residue,
             format!("{} has read the tail to its end at {}: {fetched_bytes} bytes", t.to, end.offset_bytes),
         )
-    } else if relied_on {
+    } else if relied_on && lost == t.lost {
         let note = format!(
             "{} has read all that another site held: {fetched_bytes} bytes; no reply relied on more",
             t.to
         );
-        (t.lost, note)
+        (lost, note)
     } else {
-        (t.lost, format!("{} has read what was left of the tail: {fetched_bytes} bytes", t.to))
+        (lost, format!("{} has read what was left of the tail: {fetched_bytes} bytes", t.to))
     };
     let (group, epoch, end) = (t.group.clone(), t.epoch, Some(end.clone()));
     Command::ConfirmRescue { group, epoch, end, fetched_bytes, lost, note, at }

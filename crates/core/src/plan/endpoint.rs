@@ -45,7 +45,7 @@ fn first(c: &Context<'_>) -> Option<(&'static str, Command)> {
     preferred.sort_by_key(|m| Reverse(m.priority));
     for m in &preferred {
         if detect::endpoint(c.group, m, c.view, c.now).is_ok() {
-            let asked = Asked { cause: Cause::Initial, planned: false, requested_by: None, reason: None };
+            let asked = Asked::by_rule(Cause::Initial);
             let intent = start(c, None, m, asked);
             return Some((RULE, Command::StartTransition(Box::new(intent))));
         }
@@ -69,7 +69,7 @@ fn fail_over(c: &Context<'_>, primary: &Primary) -> Option<(&'static str, Comman
             if c.group.spec.failover == FailoverMode::Manual {
                 block(c, BlockReason::ManualFailover { member: primary.member.clone() })
             } else if let Some(best) = detect::candidates(c.group, c.view, c.now).first() {
-                let asked = Asked { cause: Cause::Silence, planned: false, requested_by: None, reason: None };
+                let asked = Asked::by_rule(Cause::Silence);
                 let intent = start(c, Some(primary), best.member, asked);
                 Some(Command::StartTransition(Box::new(intent)))
             } else {
@@ -103,6 +103,7 @@ pub(crate) fn start(
         end: None,
         rescue: None,
         lost: Loss::Exact(0),
+        loss_accepted: asked.loss_accepted,
         detected_at: c.wall.before(c.now.since(since)),
         at: c.wall,
     }
@@ -139,6 +140,7 @@ fn fence(c: &Context<'_>, t: &Transition) -> Option<Command> {
         // One that does not answer served nobody since; one that does, until its gates heard of the intent.
         closed_at: if t.planned { t.started_at } else { t.detected_at },
         rescue: None,
+        lost: None,
         at: c.wall,
     })
 }

@@ -1,7 +1,7 @@
 //! The primary is down: start a failover, or say why not.
 
 use super::{Context, Step, StepKind};
-use crate::detect::{self, Candidate, Health, Tail, Verdict};
+use crate::detect::{self, Candidate, Health, Tail, Until, Verdict};
 use crate::view::Reach;
 use crate::{
     BlockReason, Cause, Command, Durability, FailoverMode, FencePolicy, Loss, Moment, Position, Primary,
@@ -75,12 +75,13 @@ fn decide(c: &Context<'_>, primary: &Primary, verdict: &Verdict) -> Decision {
     if cause == Cause::Death && waits_for_holder(c, best, verdict) {
         return Decision::Wait;
     }
-    let lost = detect::loss(c.group, c.view, best, cause == Cause::Silence, ended, c.now);
+    let until = if cause == Cause::Silence { Until::Notices } else { Until::Gone(ended) };
+    let lost = detect::loss(c.group, c.view, best, until, c.now);
     let budget = c.group.spec.max_loss;
     if !budget.allows(lost) {
         return Decision::Block(BlockReason::LossOverBudget { loss: lost, budget });
     }
-    let asked = Asked { cause, planned: false, requested_by: None, reason: None };
+    let asked = Asked::by_rule(cause);
     Decision::Start(Box::new(start(c, primary, best, verdict, proof, lost, asked)))
 }
 
@@ -115,6 +116,14 @@ pub(crate) struct Asked {
     pub(crate) planned: bool,
     pub(crate) requested_by: Option<String>,
     pub(crate) reason: Option<String>,
+    pub(crate) loss_accepted: bool,
+}
+
+impl Asked {
+    /// Nobody asked.
+    pub(crate) fn by_rule(cause: Cause) -> Asked {
+        Asked { cause, planned: false, requested_by: None, reason: None, loss_accepted: false }
+    }
 }
 
 /// The intent to put `best` in the primary's place.
@@ -149,6 +158,7 @@ pub(crate) fn start(
         end,
         rescue,
         lost,
+        loss_accepted: asked.loss_accepted,
         detected_at: wall_of(c, verdict.since.unwrap_or(c.now)),
         at: c.wall,
     }

@@ -101,6 +101,7 @@ fn start(c: &Context<'_>, to: &MemberSpec) -> Command {
         end: None,
         rescue: None,
         lost: Loss::Exact(0),
+        loss_accepted: false,
         detected_at: c.wall,
         at: c.wall,
     }))

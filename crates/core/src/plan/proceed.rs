@@ -1,12 +1,13 @@
 //! A transition goes on: one action a phase, or back when it cannot.
 
+use super::fail_over::block;
 use super::keep_order::{followers, strays};
 use super::{Context, Step, guard};
-use crate::detect::{self, Health, Verdict};
+use crate::detect::{self, Health, Tail, Until, Verdict};
 use crate::view::{MemberRole, MemberStatus};
 use crate::{
-    ActionKey, ActionKind, Cause, Command, FencePolicy, Loss, MemberName, MemberSpec, Moment, Phase, Proof,
-    Transition,
+    ActionKey, ActionKind, BlockReason, Cause, Command, FencePolicy, Loss, MemberName, MemberSpec, Moment,
+    NodeId, Phase, Primary, Proof, Transition,
 };
 use std::time::Duration;
 
@@ -21,6 +22,8 @@ const WAIT_OUT_WITHIN: Duration = Duration::from_secs(10);
 const RESCUE_WITHIN: Duration = Duration::from_secs(2);
 /// After so many attempts the tail is read from another node that has it, if there is one.
 const RESCUES_BEFORE_ANOTHER: u32 = 2;
+/// A rescue that failed, and without which too much would be lost, is tried again so often.
+const RESCUE_AGAIN: Duration = Duration::from_secs(5);
 /// How often an action is tried before the transition is given up.
 const TRIES_MAX: u32 = 5;
 /// How long the old primary may stay away before the transition counts as settled without it.
@@ -49,13 +52,13 @@ fn fence(c: &Context<'_>, t: &Transition) -> Vec<Step> {
             return give_up(c, t, RULE, format!("{} died during the switchover", from.name));
         }
         Health::Dead => {
-            let closed = c.now.since(verdict.since.unwrap_or(c.now));
+            let ended = verdict.since.unwrap_or(c.now);
             let proof = Proof::Detached { evidence: verdict.evidence };
-            return confirm_fence(c, t, RULE, proof, closed);
+            return confirm_fence(c, t, RULE, proof, Until::Gone(ended), ended);
         }
         Health::Silent if !t.planned && c.group.spec.fence == FencePolicy::None => {
-            let silent = c.now.since(verdict.since.unwrap_or(c.now));
-            return confirm_fence(c, t, RULE, Proof::Waived, silent);
+            let silent = verdict.since.unwrap_or(c.now);
+            return confirm_fence(c, t, RULE, Proof::Waived, Until::Notices, silent);
         }
         Health::Silent | Health::Suspected if waits_out(c, t, from) => return wait_out(c, t, from, &verdict),
         Health::Up if !t.planned && t.cause == Cause::Silence => {
@@ -84,19 +87,50 @@ fn confirm_fence(
     t: &Transition,
     rule: &'static str,
     proof: Proof,
-    closed: Duration,
+    until: Until,
+    closed: Moment,
 ) -> Vec<Step> {
+    let lost = lost_by_now(c, t, until);
+    if !t.may_lose(lost, c.group.spec.max_loss) {
+        return over_budget(c, rule, lost);
+    }
     let command = Command::ConfirmFence {
         group: t.group.clone(),
         epoch: t.epoch,
         proof,
         end: None,
         drained_us: None,
-        closed_at: c.wall.before(closed),
+        closed_at: c.wall.before(c.now.since(closed)),
         rescue: detect::tail(c.group, c.view, &t.to, c.now).holder(),
+        lost: Some(lost),
         at: c.wall,
     };
     Context::propose(rule, command)
+}
+
+/// The estimate again, with what can be had of the tail by now: the node that had it may be gone since the intent. A
+/// leader that never heard the old primary goes by what was committed of it.
+fn lost_by_now(c: &Context<'_>, t: &Transition, until: Until) -> Loss {
+    let candidates = detect::candidates(c.group, c.view, c.now);
+    let Some(to) = candidates.iter().find(|candidate| candidate.member.name == t.to) else { return t.lost };
+    match detect::loss(c.group, c.view, to, until, c.now) {
+        Loss::Unknown if detect::tail(c.group, c.view, &t.to, c.now) != Tail::None => t.lost,
+        Loss::Unknown => t.lost_short_of(to.reach_bytes),
+        known @ (Loss::Exact(_) | Loss::AtMost(_)) => known,
+    }
+}
+
+/// It waits: an operator may accept the loss, and until then what is missing may come back.
+fn over_budget(c: &Context<'_>, rule: &'static str, loss: Loss) -> Vec<Step> {
+    let reason = BlockReason::LossOverBudget { loss, budget: c.group.spec.max_loss };
+    block(c, reason).map(|command| Context::propose(rule, command)).unwrap_or_default()
+}
+
+/// The old primary turns out to be alive, and so has all that would be lost.
+fn is_back(c: &Context<'_>, t: &Transition) -> Option<String> {
+    let from = old_primary(c, t)?;
+    let back = answer_of(c, t, from).is_some_and(|s| is_itself(c, s) && s.is_primary());
+    back.then(|| format!("{} answers again", from.name))
 }
 
 /// Whether the old primary must be waited out: nobody has an answer of it.
@@ -120,8 +154,8 @@ fn is_itself(c: &Context<'_>, status: &MemberStatus) -> bool {
 fn wait_out(c: &Context<'_>, t: &Transition, from: &MemberSpec, verdict: &Verdict) -> Vec<Step> {
     const RULE: &str = "wait_out";
     if let Some(proof) = detect::expired(c.group, t, c.view, c.now) {
-        let silent = c.now.since(verdict.since.unwrap_or(c.now));
-        return confirm_fence(c, t, RULE, proof, silent);
+        let silent = verdict.since.unwrap_or(c.now);
+        return confirm_fence(c, t, RULE, proof, Until::Shut(c.now), silent);
     }
     let stuck = c.now.since(phase_since(c)) >= WAIT_OUT_WITHIN;
     if stuck && !detect::can_be_waited_out(c.group, c.view, c.now) {
@@ -162,25 +196,43 @@ fn rescue(c: &Context<'_>, t: &Transition) -> Vec<Step> {
     let why = hopeless_after(c, t, &to.name, "rescue", RESCUE_WITHIN * times, TRIES_MAX * times);
     let holder = instead.unwrap_or(committed);
     if let Some(why) = why {
+        let lost = without_tail(c, t);
+        if !t.may_lose(lost, c.group.spec.max_loss) {
+            if let Some(why) = is_back(c, t) {
+                return give_up(c, t, RULE, why);
+            }
+            let blocked = over_budget(c, RULE, lost);
+            if !blocked.is_empty() {
+                return blocked;
+            }
+            let tried_at = c.view.failures.get(&key).map(|f| f.at);
+            if tried_at.is_some_and(|at| c.now.since(at) < RESCUE_AGAIN) {
+                return vec![];
+            }
+            return c.perform(RULE, t.epoch, to, read_from(c, primary, to, holder)).into_iter().collect();
+        }
         let command = Command::ConfirmRescue {
             group: t.group.clone(),
             epoch: t.epoch,
             end: None,
             fetched_bytes: 0,
-            lost: without_tail(c, t),
+            lost,
             note: format!("the tail of n{holder} could not be read: {why}"),
             at: c.wall,
         };
         return Context::propose(RULE, command);
     }
-    let kind = ActionKind::Rescue {
+    c.perform(RULE, t.epoch, to, read_from(c, primary, to, holder)).into_iter().collect()
+}
+
+fn read_from(c: &Context<'_>, primary: &Primary, to: &MemberSpec, holder: NodeId) -> ActionKind {
+    ActionKind::Rescue {
         holder,
         site: to.site.clone(),
         of: primary.epoch,
         within: RESCUE_WITHIN,
         residue: detect::residue(c.group, c.view),
-    };
-    c.perform(RULE, t.epoch, to, kind).into_iter().collect()
+    }
 }
 
 /// What is lost when the tail that was counted on cannot be read.
@@ -205,6 +257,12 @@ fn promote(c: &Context<'_>, t: &Transition) -> Vec<Step> {
     };
     if detect::verdict(c.group, &to.name, c.view, c.now).health == Health::Dead {
         return give_up(c, t, RULE, format!("{} died before it was promoted", t.to));
+    }
+    if !t.may_lose(t.lost, c.group.spec.max_loss) {
+        return match is_back(c, t) {
+            Some(why) => give_up(c, t, RULE, why),
+            None => over_budget(c, RULE, t.lost),
+        };
     }
     if let Some(why) = hopeless(c, t, &to.name, "promote", PROMOTE_WITHIN) {
         return give_up(c, t, RULE, why);

@@ -34,6 +34,8 @@ pub struct StartTransition {
     pub rescue: Option<NodeId>,
     /// What it will lose, by estimate.
     pub lost: Loss,
+    /// Whether an operator accepts any loss.
+    pub loss_accepted: bool,
     /// When the trouble began, or the request came.
     pub detected_at: WallTime,
     /// When it was proposed.
@@ -81,6 +83,8 @@ pub enum Command {
         closed_at: WallTime,
         /// The node whose tail the candidate must read first.
         rescue: Option<NodeId>,
+        /// What will be lost, where more is known of that than at the intent.
+        lost: Option<Loss>,
         /// When.
         at: WallTime,
     },

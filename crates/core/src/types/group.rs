@@ -1,7 +1,7 @@
 //! A group: what the operator asked for, who is primary, and what is under way.
 
 use super::{
-    Address, Epoch, FenceQuorum, GroupName, Lineage, Loss, LossBudget, MemberName, NodeId, Revision,
+    Address, Epoch, FenceQuorum, GroupName, Lineage, Loss, LossBudget, MemberName, NodeId, Phase, Revision,
     SiteName, Transition, WallTime,
 };
 use std::collections::VecDeque;
@@ -347,6 +347,14 @@ impl Group {
             (_, Some(_)) => GroupState::Serving,
             (_, None) => GroupState::Unassigned,
         }
+    }
+
+    /// Whether what is under way has come to a halt because it would lose more than the budget: an operator may begin
+    /// another transition in its place that accepts that.
+    pub fn waits_for_consent(&self) -> bool {
+        let over = |b: &Blocked| matches!(b.reason, BlockReason::LossOverBudget { .. });
+        let halts = |t: &Transition| matches!(t.phase, Phase::Fence | Phase::Rescue | Phase::Promote);
+        self.transition.as_ref().is_some_and(halts) && self.blocked.as_ref().is_some_and(over)
     }
 
     /// On whose word its gates let replies go.

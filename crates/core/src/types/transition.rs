@@ -1,6 +1,6 @@
 //! One replicated change of primary: what asked for it, how far it is, what it cost.
 
-use super::{Epoch, Evidence, GroupName, Loss, MemberName, NodeId, Position, Proof, WallTime};
+use super::{Epoch, Evidence, GroupName, Loss, LossBudget, MemberName, NodeId, Position, Proof, WallTime};
 use std::fmt;
 
 /// What a transition answers to.
@@ -174,6 +174,8 @@ pub struct Transition {
     pub opened_at: Option<WallTime>,
     /// What it lost.
     pub lost: Loss,
+    /// Whether an operator accepts any loss.
+    pub loss_accepted: bool,
     /// How it ended; none while it is under way.
     pub outcome: Option<TransitionOutcome>,
     /// Why it was rolled back.
@@ -184,6 +186,22 @@ impl Transition {
     /// Milliseconds from the first sign of trouble to the intent.
     pub fn detected_ms(&self) -> f64 {
         self.started_at.since(self.detected_at).as_secs_f64() * 1_000.0
+    }
+
+    /// Whether it may lose that much: within the budget of its group, or as an operator accepted.
+    pub fn may_lose(&self, lost: Loss, budget: LossBudget) -> bool {
+        self.loss_accepted || self.planned || self.cause == Cause::Initial || budget.allows(lost)
+    }
+
+    /// What is lost when the candidate gets no further than to `reach_bytes` of the old primary's stream, where the
+    /// estimate had counted on what was known to have been written.
+    pub fn lost_short_of(&self, reach_bytes: u64) -> Loss {
+        let known = self.end.as_ref().map_or(0, |end| end.offset_bytes);
+        match (self.lost, known.saturating_sub(reach_bytes)) {
+            (lost, 0) => lost,
+            (Loss::Unknown, _) => Loss::Unknown,
+            (Loss::Exact(n) | Loss::AtMost(n), missing) => Loss::AtMost(n.saturating_add(missing)),
+        }
     }
 
     /// Milliseconds without an open primary, once it is over.

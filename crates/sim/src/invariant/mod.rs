@@ -3,6 +3,7 @@
 pub(crate) mod acknowledged;
 pub(crate) mod agreement;
 pub(crate) mod authority;
+pub(crate) mod budget;
 pub(crate) mod converge;
 pub(crate) mod epochs;
 pub(crate) mod fenced;

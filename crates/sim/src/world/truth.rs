@@ -157,6 +157,9 @@ impl World {
         let (m, epoch) = (member_number(&primary.member), primary.epoch.0);
         invariant::epochs::primary_changed(self, before, epoch);
         invariant::fenced::promoted(self, epoch);
+        if let Some(group) = after {
+            invariant::budget::promoted(self, group);
+        }
         self.truth.primaries.insert(epoch, m);
         if self.servers[m].promoted < epoch {
             // Endpoints know of no promotion; a server that was restarted since does not either.

@@ -40,6 +40,7 @@ impl From<&StartTransition> for command::StartTransition {
             end: start.end.as_ref().map(Into::into),
             rescue: start.rescue.map(|n| n.0),
             lost: Some((&start.lost).into()),
+            loss_accepted: start.loss_accepted,
             detected_at_us: start.detected_at.0,
             at_us: start.at.0,
         }
@@ -68,6 +69,7 @@ impl TryFrom<command::StartTransition> for StartTransition {
             end: optional(start.end, "end")?,
             rescue: start.rescue.map(NodeId),
             lost: required(start.lost, "lost")?,
+            loss_accepted: start.loss_accepted,
             detected_at: WallTime(start.detected_at_us),
             at: WallTime(start.at_us),
         })
@@ -94,7 +96,7 @@ fn kind_of(command: &Command) -> Kind {
             Kind::AssumeLeadership(command::AssumeLeadership { node_id: node.0, term: term.0, at_us: at.0 })
         }
         Command::StartTransition(start) => Kind::StartTransition(start.as_ref().into()),
-        Command::ConfirmFence { group, epoch, proof, end, drained_us, closed_at, rescue, at } => {
+        Command::ConfirmFence { group, epoch, proof, end, drained_us, closed_at, rescue, lost, at } => {
             Kind::ConfirmFence(command::ConfirmFence {
                 group: group.as_str().to_owned(),
                 epoch: epoch.0,
@@ -103,6 +105,7 @@ fn kind_of(command: &Command) -> Kind {
                 drained_us: *drained_us,
                 closed_at_us: closed_at.0,
                 rescue: rescue.map(|n| n.0),
+                lost: lost.as_ref().map(Into::into),
                 at_us: at.0,
             })
         }
@@ -254,6 +257,7 @@ fn of_kind(kind: Kind) -> Result<Command, WireError> {
             drained_us: c.drained_us,
             closed_at: WallTime(c.closed_at_us),
             rescue: c.rescue.map(NodeId),
+            lost: optional(c.lost, "lost")?,
             at: WallTime(c.at_us),
         },
         Kind::ConfirmRescue(c) => Command::ConfirmRescue {

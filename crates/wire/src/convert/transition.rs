@@ -58,6 +58,7 @@ impl From<&Transition> for v1::Transition {
             closed_at_us: t.closed_at.map(|at| at.0),
             opened_at_us: t.opened_at.map(|at| at.0),
             lost: Some((&t.lost).into()),
+            loss_accepted: t.loss_accepted,
             outcome: t.outcome.map(|o| v1::TransitionOutcome::from(o).into()),
             failure: t.failure.clone(),
         }
@@ -93,6 +94,7 @@ impl TryFrom<v1::Transition> for Transition {
             closed_at: t.closed_at_us.map(WallTime),
             opened_at: t.opened_at_us.map(WallTime),
             lost: required(t.lost, "lost")?,
+            loss_accepted: t.loss_accepted,
             outcome,
             failure: t.failure,
         })

@@ -159,6 +159,7 @@ fn a_phase_is_known_since_it_was_seen() {
         end: None,
         rescue: None,
         lost: primacy_core::Loss::Exact(0),
+        loss_accepted: false,
         detected_at: WallTime(1),
         at: WallTime(1),
     };
