@@ -32,7 +32,7 @@ const ELECTION_WITHIN: Duration = Duration::from_millis(200);
 /// So long it is tried; after that the timeout of elections decides.
 const TRIED_FOR: Duration = Duration::from_secs(2);
 
-/// The pause before a line that ended, or could not be opened, is opened again.
+/// A line that ended, or could not be opened, is opened again so long after it was opened before, at the earliest.
 const LINE_AGAIN: Duration = Duration::from_millis(200);
 
 /// Holds a line to whoever leads, and looks into each end of it.
@@ -62,9 +62,21 @@ pub(crate) async fn run(core: Arc<Core>, mut leadership: watch::Receiver<Leaders
 impl Core {
     /// The term of the leader whose process this node knows to be gone; none while it may be there. A vote that was
     /// cast since does not make it forget: the others may still need its word.
+    ///
+    /// Who is asked for a vote waits for this, and so does the candidate: a refusal takes a round trip, which a
+    /// heartbeat is longer than, and what takes longer is no refusal.
     pub(crate) async fn leader_gone(&self) -> Option<u64> {
         let lost = self.lost_leader()?;
-        self.identity.nobody_listens(&peer_of(&lost)).await.then_some(lost.term.0)
+        let refused = self.identity.nobody_listens(&peer_of(&lost));
+        let gone = primacy_runtime::timeout(self.config().timings.heartbeat, refused).await;
+        gone.unwrap_or(false).then_some(lost.term.0)
+    }
+
+    /// Whether this node owes a leader the promise not to elect another, although that leader is gone.
+    pub(crate) async fn promised_to_one_gone(&self) -> bool {
+        let Some(promised) = self.other_leader().map(|leader| leader.term.0) else { return false };
+        self.lost_leader().is_some_and(|lost| lost.term.0 == promised)
+            && self.leader_gone().await == Some(promised)
     }
 
     /// The index of the last entry of this node's log.
@@ -86,6 +98,7 @@ impl Core {
 
     /// Opens a line to the leader and waits for its end.
     async fn hold_line(&self, leader: &LeaderHint, stood_at: &mut Option<Moment>) {
+        let again = primacy_runtime::now().after(LINE_AGAIN);
         if let Some(line) = self.identity.line(&peer_of(leader)).await {
             self.lose_line(None);
             *stood_at = None;
@@ -94,7 +107,7 @@ impl Core {
                 self.succeed(leader, stood_at).await;
             }
         }
-        primacy_runtime::sleep(LINE_AGAIN).await;
+        primacy_runtime::sleep_until(again).await;
     }
 
     /// Stands for election in its turn, when a majority of the voters finds the leader gone. Ends when nothing comes of

@@ -120,10 +120,8 @@ impl Link for Service {
 
     fn vote(&self, request: v1::VoteRequest) -> Reply<v1::VoteResponse> {
         self.answer_vote(request, |core, mut request| async move {
-            // What was promised to a leader is not owed to one that is gone; to the one after it it is.
-            let gone = core.leader_gone().await;
-            let promised_to = core.other_leader().map(|leader| leader.term.0);
-            request.leadership_transfer |= gone.is_some() && gone == promised_to;
+            // What was promised to a leader is not owed to one that is gone.
+            request.leadership_transfer |= core.promised_to_one_gone().await;
             core.raft.vote(request).await
         })
     }

@@ -1,8 +1,9 @@
 //! A network in memory whose directions can be cut. What was sent into a cut arrives when it is healed, late, as TCP
 //! would deliver it, unless its sender has given up.
 
+use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
-use primacy_consensus::{Consensus, Link, Peer, Replies, Reply, Requests, Transport};
+use primacy_consensus::{Consensus, Line, Link, Peer, Replies, Reply, Requests, Transport};
 use primacy_runtime::watch;
 use primacy_wire::v1;
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,11 +16,17 @@ type Cuts = BTreeSet<(u64, u64)>;
 pub(crate) struct Mesh {
     services: Arc<Mutex<BTreeMap<u64, Arc<dyn Link>>>>,
     cuts: watch::Sender<Cuts>,
+    /// How often all silent lines were ended.
+    lines_ended: watch::Sender<u64>,
 }
 
 impl Mesh {
     pub(crate) fn new() -> Self {
-        Self { services: Arc::default(), cuts: watch::channel(Cuts::new()).0 }
+        Self {
+            services: Arc::default(),
+            cuts: watch::channel(Cuts::new()).0,
+            lines_ended: watch::channel(0).0,
+        }
     }
 
     pub(crate) fn transport(&self, from: u64) -> Arc<dyn Transport> {
@@ -44,6 +51,14 @@ impl Mesh {
         });
     }
 
+    /// Ends every silent line by EOF, as a server may.
+    pub(crate) fn end_lines(&self) {
+        self.lines_ended.send_if_modified(|times| {
+            *times += 1;
+            true
+        });
+    }
+
     pub(crate) fn heal(&self) {
         self.cuts.send(Cuts::new());
     }
@@ -54,9 +69,36 @@ struct From {
     from: u64,
 }
 
+impl From {
+    fn way(&self, peer: &Peer) -> Way {
+        Way { mesh: self.mesh.clone(), from: self.from, to: peer.id.0 }
+    }
+}
+
 impl Transport for From {
     fn link(&self, peer: &Peer) -> Arc<dyn Link> {
-        Arc::new(Way { mesh: self.mesh.clone(), from: self.from, to: peer.id.0 })
+        Arc::new(self.way(peer))
+    }
+
+    fn line(&self, peer: &Peer) -> BoxFuture<'static, Option<Line>> {
+        let way = self.way(peer);
+        async move {
+            way.pass(way.from, way.to).await;
+            let mut ended = way.mesh.lines_ended.subscribe();
+            let before = *ended.borrow();
+            Some(async move { ended.wait_for(|times| *times > before).await.is_ok() }.boxed())
+        }
+        .boxed()
+    }
+
+    /// Nobody refuses here; who cannot be reached is waited for.
+    fn nobody_listens(&self, peer: &Peer) -> BoxFuture<'static, bool> {
+        let way = self.way(peer);
+        async move {
+            way.pass(way.from, way.to).await;
+            false
+        }
+        .boxed()
     }
 }
 

@@ -78,6 +78,23 @@ async fn an_isolated_leader_claims_nothing_once_its_lease_is_over() {
     assert!(matches!(refused, ProposeError::NotLeader { leader: Some(_) }), "{refused}");
 }
 
+/// Whether the leader that a voter lost its line to is gone cannot be told while nothing reaches it: no vote waits for
+/// that.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_that_ended_as_its_leader_was_cut_off_keeps_nobody_from_voting() {
+    let (mesh, _site, nodes) = meshed(3).await;
+    let leading = leader(&nodes).await;
+    propose(&nodes[leading], 1).await;
+    mesh.isolate(&[leading as u64 + 1], 3);
+    mesh.end_lines();
+    let others = nodes.iter().enumerate().filter(|(i, _)| *i != leading).map(|(_, node)| node);
+    let others: Vec<&Node> = others.collect();
+    let next =
+        *eventually("another leader", async || others.iter().find(|n| n.leads()).ok_or("none".to_owned()))
+            .await;
+    propose(next, 2).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_follower_beside_an_isolated_leader_knows_that_it_is_stale() {
     let (mesh, _site, nodes) = meshed(5).await;
