@@ -67,7 +67,8 @@ impl Core {
     /// heartbeat is longer than, and what takes longer is no refusal.
     pub(crate) async fn leader_gone(&self) -> Option<u64> {
         let lost = self.lost_leader()?;
-        let refused = self.identity.nobody_listens(&peer_of(&lost));
+        let peer = peer_of(&lost);
+        let refused = self.identity.nobody_listens(&peer);
         let gone = primacy_runtime::timeout(self.config().timings.heartbeat, refused).await;
         gone.unwrap_or(false).then_some(lost.term.0)
     }
