@@ -4,7 +4,7 @@ use crate::harness::{
     GROUP, PATIENCE, at_rest, in_full_swing, last_transition, load, lost_bytes, ok, options, reckon, refused,
     wait_state, writes_go_on,
 };
-use primacy_testbed::{Deployment, wait_for};
+use primacy_testbed::{Deployment, RedisSentinel, SentinelOptions, Workdir, wait_for};
 
 async fn deployment_with(setting: &str) -> Deployment {
     let mut options = options();
@@ -64,4 +64,31 @@ async fn a_loss_over_the_budget_waits_for_consent() {
     let t = last_transition(&d, 2).await;
     assert!(lost_bytes(&t) > 0, "{t}");
     reckon(&d, load, lost_bytes(&t)).await;
+}
+
+/// Two failovers on one group undo each other, so the operator must hear of the other one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_sentinel_at_work_is_named() {
+    let d = Deployment::start_serving(options()).await.unwrap();
+    at_rest(&d).await;
+    let watched = |text: &str| text.contains("Redis Sentinel watches") && text.contains("east-a by 1");
+    let before = ok(&d, &format!("status {GROUP}")).await;
+    assert!(!watched(&before), "{before}");
+    let dir = Workdir::create().unwrap();
+    let address = d.group.member("east-a").unwrap().address().to_owned();
+    let sentinel =
+        RedisSentinel::start(SentinelOptions::new("sentinel", dir.path().join("sentinel"), GROUP, address));
+    let sentinel = sentinel.await.unwrap();
+    let said_so = async |expected: bool| {
+        wait_for("status to follow the Sentinel", PATIENCE, async || {
+            let output = d.cli(["status", GROUP]).await?.success()?;
+            anyhow::ensure!(watched(&output.stdout) == expected, "{}", output.stdout);
+            Ok(())
+        })
+        .await
+        .unwrap();
+    };
+    said_so(true).await;
+    drop(sentinel);
+    said_so(false).await;
 }

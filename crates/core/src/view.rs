@@ -79,6 +79,8 @@ pub struct MemberStatus {
     pub keys: u64,
     /// Client connections.
     pub clients: u64,
+    /// How many listen to what Redis Sentinels tell each other by it: each Sentinel that watches it does.
+    pub sentinels: u64,
     /// Round trip of the probe in microseconds.
     pub rtt_us: u64,
 }
@@ -104,6 +106,7 @@ impl MemberStatus {
             loading: false,
             keys: 0,
             clients: 0,
+            sentinels: 0,
             rtt_us,
         }
     }

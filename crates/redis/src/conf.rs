@@ -68,7 +68,7 @@ fn hex(bytes: &[u8]) -> String {
 /// What the control user may do: what probes and actions send, nothing else.
 const CONTROL_RIGHTS: &str = "resetkeys resetchannels ~primacy:fence-probe -@all +auth +ping +info +del +replicaof +psync +replconf \
      +config|get +config|set +client|setname +client|list +client|kill +client|pause +client|unpause \
-     +acl|setuser +acl|getuser +role";
+     +acl|setuser +acl|getuser +pubsub|numsub +role";
 /// What a replica sends to its source.
 const REPLICATION_RIGHTS: &str = "resetkeys resetchannels -@all +auth +ping +psync +replconf";
 /// What no application should do to a member: each of these can undo a fence or become a replica that counts.

@@ -70,6 +70,17 @@ pub(crate) fn setting_number(value: &Value) -> Option<u64> {
     setting(value)?.trim().parse().ok()
 }
 
+/// How many listen to the channel that `PUBSUB NUMSUB` was asked for.
+pub(crate) fn listeners(value: &Value) -> Option<u64> {
+    match value {
+        Value::Array(pair) => match pair.as_slice() {
+            [_, Value::Int(count)] => u64::try_from(*count).ok(),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

@@ -158,6 +158,7 @@ impl From<&MemberStatus> for v1::ServerStatus {
             loading: status.loading,
             keys: status.keys,
             clients: status.clients,
+            sentinels: status.sentinels,
             rtt_us: status.rtt_us,
         }
     }
@@ -182,6 +183,7 @@ impl TryFrom<v1::ServerStatus> for MemberStatus {
             loading: status.loading,
             keys: status.keys,
             clients: status.clients,
+            sentinels: status.sentinels,
             rtt_us: status.rtt_us,
         })
     }

@@ -117,6 +117,7 @@ impl Server {
             loading: false,
             keys: self.keys,
             clients: 0,
+            sentinels: 0,
             rtt_us: 100,
         }
     }

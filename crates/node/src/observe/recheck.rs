@@ -159,6 +159,7 @@ mod tests {
             loading: false,
             keys: 0,
             clients: 0,
+            sentinels: 0,
             rtt_us: 0,
         };
         Observation { at: Moment(moment), reach: Reach::Up(status), last_up: None, rate_peak_bytes: 0 }

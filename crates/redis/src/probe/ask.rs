@@ -10,6 +10,9 @@ use redis::{Pipeline, Value};
 use std::sync::LazyLock;
 use std::time::Duration;
 
+/// Where Redis Sentinels tell each other of a server that they watch, by that server.
+const SENTINELS: &str = "__sentinel__:hello";
+
 static BRIEF: LazyLock<Pipeline> = LazyLock::new(brief);
 static FULL: LazyLock<Pipeline> = LazyLock::new(|| {
     let mut pipeline = brief();
@@ -17,6 +20,7 @@ static FULL: LazyLock<Pipeline> = LazyLock::new(|| {
     pipeline.cmd("INFO").arg("clients");
     pipeline.cmd("INFO").arg("keyspace");
     pipeline.cmd("CONFIG").arg("GET").arg("repl-timeout");
+    pipeline.cmd("PUBSUB").arg("NUMSUB").arg(SENTINELS);
     pipeline
 });
 
@@ -40,6 +44,7 @@ pub(super) struct Known {
     pub(super) clients: u64,
     pub(super) keys: u64,
     pub(super) repl_timeout_s: u64,
+    pub(super) sentinels: u64,
 }
 
 /// An answer that is none.
@@ -65,12 +70,14 @@ pub(super) fn status(
     if let Some(refused) = [replication, min_replicas].into_iter().find_map(reply::refusal) {
         return Err(refused_us(&refused));
     }
-    if let [server, clients, keyspace, repl_timeout] = rest {
+    if let [server, clients, keyspace, repl_timeout, sentinels] = rest {
         *known = Some(Known {
             server: info::Server::parse(reply::text(server).unwrap_or_default()),
             clients: info::number(reply::text(clients).unwrap_or_default(), "connected_clients"),
             keys: info::keys(reply::text(keyspace).unwrap_or_default()),
             repl_timeout_s: reply::setting_number(repl_timeout).unwrap_or_default(),
+            // A user without the right to ask does not see them.
+            sentinels: reply::listeners(sentinels).unwrap_or_default(),
         });
     }
     let known = known.as_ref().ok_or_else(|| not_redis("INFO server is missing"))?;
@@ -95,6 +102,7 @@ pub(super) fn status(
         loading,
         keys: known.keys,
         clients: known.clients,
+        sentinels: known.sentinels,
         rtt_us: round_trip.as_micros() as u64,
     })
 }
@@ -152,9 +160,11 @@ mod tests {
             bulk("connected_clients:3\r\n"),
             bulk("db0:keys=2,expires=0\r\ndb3:keys=5,expires=1\r\n"),
             Value::Array(vec![bulk("repl-timeout"), bulk("2")]),
+            Value::Array(vec![bulk(SENTINELS), Value::Int(3)]),
         ];
         let first = status(&full, &mut known, Duration::from_micros(90)).unwrap();
         assert_eq!((first.keys, first.clients, first.pid, first.rtt_us), (7, 3, 77, 90));
+        assert_eq!(first.sentinels, 3);
         let brief = [error("LOADING wait"), bulk(PRIMARY), setting("1000000")];
         let second = status(&brief, &mut known, Duration::ZERO).unwrap();
         assert_eq!((second.run_id.as_str(), second.loading, second.min_replicas), ("r1", true, 1_000_000));

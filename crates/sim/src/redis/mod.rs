@@ -259,6 +259,7 @@ pub(crate) fn status(server: &Server, member: usize, now: u64) -> MemberStatus {
         loading: server.loading,
         keys: server.keys,
         clients: server.clients.len() as u64,
+        sentinels: 0,
         rtt_us: 100,
     }
 }

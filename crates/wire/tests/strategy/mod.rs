@@ -473,12 +473,12 @@ prop_compose! {
     fn member_status()(
         (run_id, pid, uptime_s, version, role) in (text(), any::<u32>(), number(), text(), member_role()),
         (replid, replid2, second_offset_bytes, offset_bytes) in (text(), option::of(text()), number(), number()),
-        (min_replicas, notices_silence, loading, keys, clients, rtt_us) in
-            (number(), any::<bool>(), any::<bool>(), number(), number(), number()),
+        (min_replicas, notices_silence, loading, keys, clients, sentinels, rtt_us) in
+            (number(), any::<bool>(), any::<bool>(), number(), number(), number(), number()),
     ) -> MemberStatus {
         MemberStatus {
             run_id, pid, uptime_s, version, role, replid, replid2, second_offset_bytes, offset_bytes, min_replicas,
-            notices_silence, loading, keys, clients, rtt_us,
+            notices_silence, loading, keys, clients, sentinels, rtt_us,
         }
     }
 }

@@ -169,6 +169,7 @@ impl Seen<'_> {
         if sites.len() < 2 {
             notes.push("all members are at one site: its loss leaves nobody to fail over to".to_owned());
         }
+        notes.extend(self.sentinel_notes());
         match spec.fence {
             FencePolicy::Witness => notes.extend(self.fence_notes().into_iter().chain(self.gate_note())),
             FencePolicy::None => {
@@ -227,6 +228,23 @@ impl Seen<'_> {
                     .to_owned(),
             ),
         }
+    }
+
+    /// Members that somebody else's failover may change at any moment.
+    fn sentinel_notes(&self) -> Vec<String> {
+        let watched = self.group.spec.members.iter().filter_map(|member| {
+            let (_, status) = self.view.freshest(&self.group.spec.name, &member.name)?;
+            (status.sentinels > 0).then(|| format!("{} by {}", member.name, status.sentinels))
+        });
+        let watched: Vec<_> = watched.collect();
+        if watched.is_empty() {
+            return Vec::new();
+        }
+        vec![format!(
+            "Redis Sentinel watches {} and may promote another member on its own: stop it, or SENTINEL REMOVE this \
+             group there",
+            watched.join(", ")
+        )]
     }
 
     /// What weakens the fence of the present primary.
