@@ -1,15 +1,22 @@
 //! Bytes that no client of ours sends, on every port of every node: the nodes go on serving, and nothing fails over.
 
 use crate::harness::{self, GROUP, PATIENCE, transitions};
+use primacy_client::v1;
+use primacy_client::v1::directory_client::DirectoryClient;
 use primacy_testbed::{Deployment, wait_for};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
+use tonic::Code;
+use tonic::transport::Endpoint;
 
 /// Connections to each port at a time, and for how long in all.
 const CROWD: usize = 12;
 const TIME: Duration = Duration::from_secs(8);
+
+/// So many streams of events a node serves.
+const WATCHERS_MAX: usize = 1_024;
 
 /// Enough of a generator to fill bytes from a seed.
 fn noise(seed: u64, bytes: usize) -> Vec<u8> {
@@ -105,4 +112,44 @@ async fn nodes_go_on_serving_under_random_bytes_on_each_port() {
     }
     assert_eq!(transitions(&d, before).await.len(), before, "something failed over");
     harness::reckon(&d, load, 0).await;
+}
+
+/// A request that is too long, and more watchers than a node serves: each is told why, and room that is given back is
+/// there for the next.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_too_much_is_refused_and_harms_nobody() {
+    let d = harness::deployment().await;
+    let address = d.cluster.nodes()[0].address().to_owned();
+    let connect = async || {
+        let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
+        DirectoryClient::new(endpoint.connect().await.unwrap())
+    };
+
+    let mut client = connect().await;
+    let long = v1::GetPrimaryRequest { group: "x".repeat(5 << 20), ..Default::default() };
+    let refused = client.get_primary(long).await.unwrap_err();
+    assert!(matches!(refused.code(), Code::OutOfRange | Code::ResourceExhausted), "{refused:?}");
+
+    // As many as it serves, on two connections: one carries as many streams as that, and no more.
+    let mut watching = Vec::new();
+    let mut clients = [client, connect().await];
+    let refused = loop {
+        assert!(watching.len() <= WATCHERS_MAX, "{} watchers, and none was refused", watching.len());
+        let carrier = usize::from(watching.len() >= WATCHERS_MAX / 2);
+        match clients[carrier].watch(v1::WatchRequest::default()).await {
+            Ok(stream) => watching.push(stream),
+            Err(status) => break status,
+        }
+    };
+    assert_eq!(watching.len(), WATCHERS_MAX, "{refused:?}");
+    assert_eq!(refused.code(), Code::Unavailable, "{refused:?}");
+    assert!(refused.message().contains("ask another node"), "{refused:?}");
+    assert_eq!(d.primary().await.unwrap().member.as_deref(), Some("east-a"));
+
+    watching.truncate(WATCHERS_MAX - 1);
+    wait_for("the room that was given back", PATIENCE, async || {
+        Ok(clients[0].clone().watch(v1::WatchRequest::default()).await.map(drop)?)
+    })
+    .await
+    .unwrap();
 }
