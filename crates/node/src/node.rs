@@ -4,7 +4,7 @@
 //! streams end, then the services, then consensus.
 
 use crate::config::NodeConfig;
-use crate::guard::{Gates, Guards, Parts};
+use crate::guard::{Gates, Guards, Parts, watch_unheard};
 use crate::lead::{Board, Lead};
 use crate::observe::{News, Nudges, Observer, report_to_leader};
 use crate::peers::Peers;
@@ -142,6 +142,7 @@ impl Node {
                 Lead { me, consensus: consensus.clone(), hand, board, nudges, guards: guards.clone() }.run(),
             ),
             spawn(serve_tails(guards.tails.clone(), tails)),
+            spawn(watch_unheard(guards.clone())),
             spawn(guards.run()),
             spawn(serve::follow_health(shared.clone(), health)),
             spawn(telemetry::upkeep()),

@@ -19,6 +19,7 @@ mod link;
 mod offset;
 mod probe;
 mod reply;
+mod unheard;
 mod witness;
 
 pub use access::Access;

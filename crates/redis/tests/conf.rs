@@ -144,6 +144,29 @@ async fn the_control_user_can_refuse_a_member() {
 }
 
 /// A restarted primary comes back as nobody's primary, with a door that is shut.
+/// Frozen, a replica keeps its connection; closed by us, it is not counted, and it goes on when it wakes up.
+#[tokio::test]
+async fn the_control_user_can_close_the_link_of_a_silent_replica() {
+    let Group { spec, servers, access, _dir } = start().await;
+    let [a, b] = &servers[..] else { unreachable!() };
+    let links = Links::new(move |_| access.clone());
+    let hand = Hand::new(links.clone());
+    perform(&hand, a, promote(None)).await.unwrap();
+    perform(&hand, a, OPEN).await.unwrap();
+    perform(&hand, b, ActionKind::Follow { primary: address(a), evict: false }).await.unwrap();
+    linked(b).await;
+    let copies = a.info_field("sync_full").await.unwrap();
+    b.freeze().unwrap();
+    let closed = links.close_replica(&group(), &spec.members[0], &name("b"), DEADLINE).await;
+    assert_eq!(closed, Ok(1));
+    assert_eq!(a.info_field("connected_slaves").await.unwrap(), "0");
+    let stranger = links.close_replica(&group(), &spec.members[0], &name("nobody"), DEADLINE).await;
+    assert!(stranger.unwrap_err().contains("primacy-repl-nobody"));
+    b.thaw().unwrap();
+    linked(b).await;
+    assert_eq!(a.info_field("sync_full").await.unwrap(), copies, "it went on where it was");
+}
+
 #[tokio::test]
 async fn a_restart_is_fenced() {
     let mut group = start().await;

@@ -16,10 +16,12 @@ mod leases;
 mod orphans;
 mod post;
 mod tails;
+mod unheard;
 
 pub(crate) use gates::Gates;
 pub(crate) use holder::watch_holder;
 pub(crate) use tails::{TailError, send};
+pub(crate) use unheard::watch_unheard;
 
 use crate::config::NodeConfig;
 use crate::lead::Board;
