@@ -17,6 +17,7 @@ mod failover;
 mod faults;
 mod harness;
 mod hostile;
+mod kafka;
 mod leader_faults;
 mod nodes;
 mod site_durability;

@@ -5,7 +5,7 @@
 //! alone, which the caller checks; and it remembers when, to wait as long before it promotes somebody else.
 
 use crate::view::View;
-use crate::{Epoch, FencePolicy, Group, Moment, NodeId, Phase};
+use crate::{Epoch, FencePolicy, Group, MemberName, MirrorEngine, Moment, NodeId, Phase};
 use std::collections::BTreeSet;
 
 /// Why a lease is not granted.
@@ -20,6 +20,9 @@ pub enum NoLease {
     /// Another node is the witness, or its lease may not be over yet.
     #[error("another node is the witness")]
     NotWitness,
+    /// Another node runs the mirror into the member, or its lease may not be over yet; or there is nothing to run.
+    #[error("another node runs the mirror")]
+    NotMirror,
 }
 
 /// Whether `node` may rely on the primary of `epoch` staying the primary.
@@ -65,6 +68,41 @@ pub fn may_witness(group: &Group, node: NodeId, view: &View, now: Moment) -> Res
     if others.all(|((_, other), (_, at))| closed(*other, *at)) { Ok(()) } else { Err(NoLease::NotWitness) }
 }
 
+/// Whether `node` may besides run the mirror into `member` now: one node at a time, at the member's site where there is
+/// one, whatever the epoch of the mirror before.
+///
+/// # Errors
+/// [`NoLease`] says why not.
+pub fn may_mirror(
+    group: &Group,
+    member: &MemberName,
+    node: NodeId,
+    view: &View,
+    now: Moment,
+) -> Result<(), NoLease> {
+    let (Some(spec), Some(primary)) = (group.spec.member(member), &group.primary) else {
+        return Err(NoLease::NotMirror);
+    };
+    let builtin = group.spec.mirror.as_ref().is_some_and(|m| m.engine == MirrorEngine::Builtin);
+    let beside = |id: NodeId| view.nodes.get(&id) == Some(&spec.site);
+    if !builtin || *member == primary.member || (!beside(node) && view.nodes.keys().any(|id| beside(*id))) {
+        return Err(NoLease::NotMirror);
+    }
+    let key = (group.spec.name.clone(), member.clone());
+    let over = |at: Moment| now >= at.after(view.times.lease_ttl + view.times.lease_margin);
+    // Who held a lease when this leader was alone able to grant one, held the only one.
+    let reports = view.mirrors.get(&key);
+    let holds = reports
+        .and_then(|r| r.get(&node))
+        .is_some_and(|r| r.running && r.epoch == primary.epoch && r.at >= view.leading_since);
+    match view.mirror_granted.get(&key) {
+        Some((last, at)) if *last != node && !over(*at) => Err(NoLease::NotMirror),
+        Some((last, _)) if *last == node => Ok(()),
+        Some(_) | None if over(view.leading_since) || holds => Ok(()),
+        Some(_) | None => Err(NoLease::NotMirror),
+    }
+}
+
 /// From when no guard relies on a lease on the group's primary, whichever leader granted it.
 pub fn over_at(group: &Group, view: &View) -> Moment {
     let granted =
@@ -83,4 +121,147 @@ pub fn holders(group: &Group, view: &View, now: Moment) -> BTreeSet<NodeId> {
         holders.extend(view.nodes.keys().chain(&view.learners));
     }
     holders
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::view::{MirrorMode, MirrorReport};
+    use crate::{
+        Durability, FailoverMode, FenceQuorum, GapPolicy, GroupKind, GroupSpec, LagBudget, Lineage,
+        LossBudget, MemberSpec, MirrorSpec, OnNoSite, Position, Primary, Probe, Revision, SiteName, WallTime,
+    };
+    use std::collections::VecDeque;
+
+    fn group(epoch: u64) -> Group {
+        let member = |name: &str, port: u16| {
+            let address: crate::Address = format!("10.0.0.1:{port}").parse().unwrap();
+            MemberSpec {
+                name: MemberName::new(name).unwrap(),
+                site: SiteName::new(name).unwrap(),
+                address: address.clone(),
+                priority: 100,
+                probe: Probe::Cluster { bootstrap: vec![address] },
+            }
+        };
+        let mirror = MirrorSpec {
+            engine: MirrorEngine::Builtin,
+            topics: vec![".*".to_owned()],
+            groups: vec![],
+            rate_max_bytes: None,
+            gaps: GapPolicy::Refuse,
+            max_lag: LagBudget::Any,
+        };
+        let nothing = Position { replid: String::new(), offset_bytes: 0 };
+        Group {
+            spec: GroupSpec {
+                name: crate::GroupName::new("events").unwrap(),
+                kind: GroupKind::Kafka,
+                failover: FailoverMode::Manual,
+                down_after_ms: 1_000,
+                max_loss: LossBudget::Any,
+                fence: FencePolicy::Witness,
+                tail_max_bytes: 0,
+                may_kill: false,
+                durability: Durability::Local,
+                on_no_site: OnNoSite::Refuse,
+                mirror: Some(mirror),
+                members: vec![member("east", 1), member("west", 2)],
+            },
+            primary: Some(Primary {
+                member: MemberName::new("east").unwrap(),
+                epoch: Epoch(epoch),
+                lineage: Lineage { run_id: "A".to_owned(), start: nothing, previous: None },
+                since: WallTime(0),
+                fence: FenceQuorum::default(),
+                witness: None,
+                holder: None,
+                degraded: false,
+            }),
+            transition: None,
+            paused: None,
+            blocked: None,
+            history: VecDeque::new(),
+            revision: Revision(1),
+        }
+    }
+
+    fn view() -> View {
+        let site = |name: &str| SiteName::new(name).unwrap();
+        let nodes = [(1, "east"), (2, "west"), (3, "west")];
+        View {
+            nodes: nodes.map(|(id, name)| (NodeId(id), site(name))).into(),
+            leading_since: Moment(0),
+            ..View::default()
+        }
+    }
+
+    const LATER: Moment = Moment(60_000_000);
+
+    fn running(at: u64, epoch: u64) -> MirrorReport {
+        MirrorReport {
+            at: Moment(at),
+            epoch: Epoch(epoch),
+            running: true,
+            mode: MirrorMode::Live,
+            done_records: 0,
+            total_records: 0,
+            eta_ms: None,
+            records_per_second: 0,
+            bytes_per_second: 0,
+            lag: crate::view::MirrorLag::default(),
+            sampled_at: None,
+            trouble: None,
+            topics: vec![],
+            topic_count: 0,
+            groups: vec![],
+            group_count: 0,
+        }
+    }
+
+    #[test]
+    fn one_node_at_the_standbys_site_runs_the_mirror() {
+        let (group, mut view) = (group(7), view());
+        let west = MemberName::new("west").unwrap();
+        let may = |view: &View, node, now| may_mirror(&group, &west, NodeId(node), view, now);
+        assert_eq!(may(&view, 1, LATER), Err(NoLease::NotMirror), "it is at another site");
+        assert_eq!(may(&view, 2, LATER), Ok(()));
+        assert_eq!(
+            may_mirror(&group, &MemberName::new("east").unwrap(), NodeId(1), &view, LATER),
+            Err(NoLease::NotMirror)
+        );
+        let key = (group.spec.name.clone(), west.clone());
+        view.mirror_granted.insert(key, (NodeId(2), LATER));
+        assert_eq!(may(&view, 3, LATER), Err(NoLease::NotMirror), "the other one has it");
+        assert_eq!(may(&view, 2, LATER), Ok(()), "and keeps it");
+        let over = LATER.after(view.times.lease_ttl + view.times.lease_margin);
+        assert_eq!(may(&view, 3, over), Ok(()), "until its lease is over");
+        view.nodes.retain(|id, _| *id == NodeId(1));
+        assert_eq!(may(&view, 1, over), Ok(()), "where nobody is beside it, anybody");
+    }
+
+    #[test]
+    fn a_new_leader_lets_the_owner_go_on_and_makes_others_wait() {
+        let (group, mut view) = (group(7), view());
+        let west = MemberName::new("west").unwrap();
+        (view.leading_since, view.mirror_granted) = (LATER, std::collections::BTreeMap::new());
+        let may = |view: &View, node, now| may_mirror(&group, &west, NodeId(node), view, now);
+        assert_eq!(
+            may(&view, 2, LATER),
+            Err(NoLease::NotMirror),
+            "a leader before may have granted it to n3"
+        );
+        let key = (group.spec.name.clone(), west.clone());
+        let tell = |view: &mut View, report| {
+            view.mirrors.entry(key.clone()).or_default().insert(NodeId(2), report);
+        };
+        tell(&mut view, running(LATER.0 - 1, 7));
+        assert_eq!(may(&view, 2, LATER), Err(NoLease::NotMirror), "that was before");
+        tell(&mut view, running(LATER.0 + 1, 6));
+        assert_eq!(may(&view, 2, LATER), Err(NoLease::NotMirror), "that was another primary's");
+        tell(&mut view, running(LATER.0 + 1, 7));
+        assert_eq!(may(&view, 2, LATER), Ok(()));
+        assert_eq!(may(&view, 3, LATER), Err(NoLease::NotMirror));
+    }
 }

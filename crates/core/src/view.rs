@@ -1,6 +1,11 @@
 //! What the leader sees: soft state, gathered from all nodes, never in the log.
 
+mod cluster;
+mod mirror;
 mod news;
+
+pub use cluster::{ClusterStatus, PartitionList};
+pub use mirror::{MirrorItem, MirrorLag, MirrorMode, MirrorReport};
 
 use crate::{
     ActionKey, Address, Epoch, Group, GroupKind, GroupName, Lineage, MemberName, Moment, NodeId, SiteName,
@@ -45,6 +50,8 @@ pub enum MemberRole {
     },
     /// It is an endpoint, which knows of no roles: it answers, and that is all.
     Endpoint,
+    /// It is a Kafka cluster, whose role nobody but us knows.
+    Cluster(Box<ClusterStatus>),
 }
 
 /// What a server said of itself in one answer.
@@ -111,6 +118,24 @@ impl MemberStatus {
         }
     }
 
+    /// What a Kafka cluster answered. Its id stands for the process that a server is: nothing else tells one from another.
+    pub fn cluster(cluster_id: String, version: String, status: ClusterStatus, rtt_us: u64) -> MemberStatus {
+        MemberStatus {
+            run_id: cluster_id,
+            version,
+            role: MemberRole::Cluster(Box::new(status)),
+            ..MemberStatus::endpoint(rtt_us)
+        }
+    }
+
+    /// What it says as a Kafka cluster.
+    pub fn as_cluster(&self) -> Option<&ClusterStatus> {
+        match &self.role {
+            MemberRole::Cluster(status) => Some(status),
+            MemberRole::Primary { .. } | MemberRole::Replica { .. } | MemberRole::Endpoint => None,
+        }
+    }
+
     /// Whether it would accept a client's write, by its own account.
     pub fn accepts_writes(&self) -> bool {
         match &self.role {
@@ -119,7 +144,7 @@ impl MemberStatus {
                 self.min_replicas <= online
             }
             MemberRole::Replica { read_only, .. } => !read_only,
-            MemberRole::Endpoint => false,
+            MemberRole::Endpoint | MemberRole::Cluster(_) => false,
         }
     }
 
@@ -129,7 +154,7 @@ impl MemberStatus {
             MemberRole::Primary { replicas } => {
                 replicas.iter().any(|r| r.online && r.host == address.host && r.port == address.port)
             }
-            MemberRole::Replica { .. } | MemberRole::Endpoint => false,
+            MemberRole::Replica { .. } | MemberRole::Endpoint | MemberRole::Cluster(_) => false,
         }
     }
 
@@ -137,14 +162,14 @@ impl MemberStatus {
     pub fn replicas_online(&self) -> u64 {
         match &self.role {
             MemberRole::Primary { replicas } => replicas.iter().filter(|r| r.online).count() as u64,
-            MemberRole::Replica { .. } | MemberRole::Endpoint => 0,
+            MemberRole::Replica { .. } | MemberRole::Endpoint | MemberRole::Cluster(_) => 0,
         }
     }
 
     /// How far its own data reaches: what it would have as primary.
     pub fn reach_bytes(&self) -> u64 {
         match &self.role {
-            MemberRole::Primary { .. } | MemberRole::Endpoint => self.offset_bytes,
+            MemberRole::Primary { .. } | MemberRole::Endpoint | MemberRole::Cluster(_) => self.offset_bytes,
             MemberRole::Replica { read_offset_bytes, .. } => (*read_offset_bytes).max(self.offset_bytes),
         }
     }
@@ -360,6 +385,10 @@ pub struct View {
     /// What the nodes say of the copies of a stream that they keep for another site. They are no witnesses: no primary
     /// counts them.
     pub holders: BTreeMap<(GroupName, NodeId), HolderReport>,
+    /// What the nodes say of the mirrors into members that they run.
+    pub mirrors: BTreeMap<(GroupName, MemberName), BTreeMap<NodeId, MirrorReport>>,
+    /// To whom, and when, a lease to run the mirror into a member was last granted by this leader.
+    pub mirror_granted: BTreeMap<(GroupName, MemberName), (NodeId, Moment)>,
     /// Since when the present holder of a group, none included, and its being degraded are known here.
     pub holder_since: BTreeMap<GroupName, Moment>,
     /// What the nodes say of their gates, with or without one, of groups that have no fence but them.

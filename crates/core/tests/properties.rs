@@ -38,6 +38,7 @@ fn spec(i: usize, priorities: [u32; 3]) -> GroupSpec {
         may_kill: false,
         durability: Durability::Local,
         on_no_site: OnNoSite::Refuse,
+        mirror: None,
         members: members.collect(),
     }
 }

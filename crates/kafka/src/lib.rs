@@ -12,10 +12,12 @@ mod access;
 pub mod link;
 pub mod mirror;
 mod pattern;
+pub mod probe;
 mod rate;
 
 pub use access::{ClusterAccess, Identity, Mechanism, Sasl, Security, Tls};
 pub use link::{Cluster, LinkError};
 pub use mirror::{Authority, Gaps, MirrorPlan, MirrorStatus};
 pub use pattern::{PatternError, Patterns};
+pub use probe::{ClusterAnswer, ClusterProbe};
 pub use rate::RateLimit;

@@ -131,6 +131,7 @@ impl Node {
         let observer = Observer {
             consensus: consensus.clone(),
             links,
+            kafka: config.kafka.clone(),
             board: board.clone(),
             news: news.clone(),
             nudges: nudges.clone(),

@@ -224,6 +224,7 @@ mod tests {
             may_kill: false,
             durability: Durability::Local,
             on_no_site: OnNoSite::Refuse,
+            mirror: None,
             members: vec![member("east-a", 1), member("west-a", 2)],
         }
     }

@@ -82,7 +82,7 @@ impl Replication {
     pub(crate) fn describe(&self) -> String {
         match &self.role {
             MemberRole::Primary { .. } => "a primary".to_owned(),
-            MemberRole::Endpoint => "no Redis server".to_owned(),
+            MemberRole::Endpoint | MemberRole::Cluster(_) => "no Redis server".to_owned(),
             MemberRole::Replica { host, port, link_up, .. } => {
                 format!("a replica of {host}:{port} (link {})", if *link_up { "up" } else { "down" })
             }

@@ -43,6 +43,7 @@ async fn start() -> Group {
         may_kill: false,
         durability: Durability::Local,
         on_no_site: OnNoSite::Refuse,
+        mirror: None,
         members: vec![member("a"), member("b")],
     };
     let secrets = ConfSecrets { username: "primacy".into(), password: Some(PASSWORD.into()) };

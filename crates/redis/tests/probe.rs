@@ -46,7 +46,9 @@ async fn a_primary_and_its_replica_say_what_they_are() {
         MemberRole::Replica { host, port, link_up, read_only, .. } => {
             assert_eq!((host.as_str(), port, link_up, read_only), ("127.0.0.1", a.port(), true, true));
         }
-        MemberRole::Primary { .. } | MemberRole::Endpoint => panic!("b is a replica"),
+        MemberRole::Primary { .. } | MemberRole::Endpoint | MemberRole::Cluster(_) => {
+            panic!("b is a replica")
+        }
     }
 }
 

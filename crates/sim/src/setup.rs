@@ -211,6 +211,7 @@ fn spec(dice: &mut Dice, members: &[usize], endpoint: bool) -> GroupSpec {
         may_kill: !endpoint && dice.chance(20),
         durability,
         on_no_site: if dice.chance(50) { OnNoSite::Refuse } else { OnNoSite::Degrade },
+        mirror: None,
         members,
     }
 }

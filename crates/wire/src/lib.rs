@@ -12,6 +12,7 @@ mod convert;
 mod error;
 pub mod gate;
 pub mod holder;
+pub mod mirror;
 pub mod refusal;
 pub mod sighting;
 pub mod witness;

@@ -117,6 +117,7 @@ impl From<&MemberRole> for Role {
                 })
             }
             MemberRole::Endpoint => Role::Endpoint(Endpoint {}),
+            MemberRole::Cluster(status) => Role::Cluster((&**status).into()),
         }
     }
 }
@@ -137,6 +138,7 @@ impl TryFrom<Role> for MemberRole {
                 read_only: replica.read_only,
             },
             Role::Endpoint(Endpoint {}) => MemberRole::Endpoint,
+            Role::Cluster(cluster) => MemberRole::Cluster(Box::new(cluster.into())),
         })
     }
 }

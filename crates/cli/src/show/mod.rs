@@ -8,7 +8,9 @@
 pub(crate) mod apply;
 pub(crate) mod cluster;
 pub(crate) mod event;
+pub(crate) mod fence;
 pub(crate) mod group;
+pub(crate) mod mirror;
 pub(crate) mod primary;
 pub(crate) mod status;
 pub(crate) mod transition;

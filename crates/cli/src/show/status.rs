@@ -1,7 +1,9 @@
 //! How everything is: nodes, leader, groups, and the members of a group with what speaks for and against each.
 
 use super::cluster::ClusterReport;
+use super::fence::FenceReport;
 use super::group::GroupReport;
+use super::mirror::{self, KafkaReport, MirrorLinkReport};
 use super::transition::TransitionReport;
 use super::{Stamp, gathered, ms, word};
 use crate::screen::Screen;
@@ -37,39 +39,12 @@ pub(crate) struct MemberReport {
     pub(crate) eligible: bool,
     pub(crate) why_not: Option<String>,
     pub(crate) evidence: Vec<String>,
-}
-
-/// Who keeps the primary open.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub(crate) struct FenceReport {
-    /// It accepts writes only while so many of `replicas` and its witness are attached.
-    pub(crate) min_replicas: u64,
-    /// `min-replicas-to-write` by its last answer.
-    pub(crate) min_replicas_in_force: Option<u64>,
-    pub(crate) replicas: Vec<String>,
-    /// How many of them and the witness are attached, by its last answer.
-    pub(crate) attached: Option<u64>,
-    /// Replicas that are neither.
-    pub(crate) strangers: u64,
-    pub(crate) witness_node: Option<u64>,
-    /// None where the answering node does not know.
-    pub(crate) witness: Option<WitnessStatusReport>,
-    /// Until the last lease is over; none where the answering node granted none.
-    pub(crate) lease_left_ms: Option<u64>,
-    pub(crate) holder_node: Option<u64>,
-    /// Whether gates go on without a holder.
-    pub(crate) degraded: bool,
-}
-
-/// What a witness says of its connection.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub(crate) struct WitnessStatusReport {
-    pub(crate) attached: bool,
-    pub(crate) end_bytes: u64,
-    pub(crate) tail_bytes: u64,
-    /// Full copies that it was forced to take and threw away.
-    pub(crate) copies: u64,
-    pub(crate) age_ms: u64,
+    /// Of a Kafka cluster.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) cluster: Option<KafkaReport>,
+    /// The mirror into a Kafka cluster.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) mirror: Option<MirrorLinkReport>,
 }
 
 /// Automatic action is stopped.
@@ -127,7 +102,7 @@ impl StatusReport {
             for group in &self.groups {
                 text.push('\n');
                 text += &screen.text(&group.members_table());
-                text += &group.remarks(now_us);
+                text += &group.remarks(now_us, screen.tty);
             }
         }
         text
@@ -147,6 +122,12 @@ impl StatusReport {
             for member in &mut status.members {
                 (member.offset_bytes, member.lag_bytes, member.rtt_ms) = (None, None, None);
                 member.evidence.clear();
+                if let Some(cluster) = &mut member.cluster {
+                    cluster.end_records = 0;
+                }
+                if let Some(mirror) = &mut member.mirror {
+                    mirror.rest();
+                }
             }
             if let Some(fence) = &mut status.fence {
                 fence.lease_left_ms = fence.lease_left_ms.map(|left| left.min(1));
@@ -191,61 +172,12 @@ impl StatusReport {
 /// The lag of the standby that is furthest behind.
 fn lag_words(members: &[MemberReport]) -> String {
     let standbys = members.iter().filter(|member| member.role == "standby");
-    standbys.filter_map(|member| member.lag_bytes).max().map_or_else(|| "-".to_owned(), bytes)
-}
-
-impl FenceReport {
-    /// `2.4 s`, `over`, or nothing where it is not known.
-    fn lease_words(&self) -> String {
-        match self.lease_left_ms {
-            None => "-".to_owned(),
-            Some(0) => "over".to_owned(),
-            Some(left) => millis(left as f64),
-        }
-    }
-
-    /// Who keeps the primary open, and what its witness has.
-    fn lines(&self) -> Vec<String> {
-        let witness = self.witness_node.map(|node| format!("witness n{node}"));
-        let all: Vec<String> = self.replicas.iter().cloned().chain(witness).collect();
-        let mut lines = Vec::new();
-        if !all.is_empty() {
-            let attached = self.attached.map_or_else(|| "?".to_owned(), |n| n.to_string());
-            let lease = match self.lease_left_ms {
-                None => String::new(),
-                Some(_) => format!("; lease {}", self.lease_words()),
-            };
-            lines.push(format!(
-                "fence: {attached} of {} attached ({}), {} must be{lease}",
-                all.len(),
-                all.join(", "),
-                self.min_replicas
-            ));
-        }
-        lines.extend(self.witness_node.zip(self.witness.as_ref()).map(|(node, witness)| witness.line(node)));
-        let holder = if self.degraded {
-            "is to hold the stream at another site"
-        } else {
-            "has the stream at another site"
-        };
-        lines.extend(self.holder_node.map(|node| format!("holder: n{node} {holder}")));
-        lines
-    }
-}
-
-impl WitnessStatusReport {
-    fn line(&self, node: u64) -> String {
-        let attached = if self.attached { "attached" } else { "not attached" };
-        let copies = match self.copies {
-            0 => String::new(),
-            n => format!(", {} thrown away", plural(n, "full sync")),
-        };
-        format!(
-            "witness: n{node} {attached}, at offset {}, keeps the last {}{copies}",
-            count(self.end_bytes),
-            bytes(self.tail_bytes)
-        )
-    }
+    let by_much = |member: &&MemberReport| match &member.mirror {
+        Some(mirror) => Some(mirror.lag.records),
+        None => member.lag_bytes,
+    };
+    let furthest = standbys.max_by_key(by_much);
+    furthest.and_then(MemberReport::lag_words).unwrap_or_else(|| "-".to_owned())
 }
 
 impl GroupStatusReport {
@@ -271,7 +203,7 @@ impl GroupStatusReport {
     }
 
     /// What is under way, who paused it, and the notes: whatever does not belong to one member.
-    fn remarks(&self, now_us: u64) -> String {
+    fn remarks(&self, now_us: u64, tty: bool) -> String {
         let under_way = self.transition.iter().map(|transition| {
             let phases: Vec<&str> = transition.phases.iter().map(|phase| phase.name.as_str()).collect();
             let passed = if phases.is_empty() {
@@ -295,7 +227,14 @@ impl GroupStatusReport {
         });
         let notes = self.notes.iter().map(|note| format!("note: {note}"));
         let fence = self.fence.iter().flat_map(FenceReport::lines);
-        let lines: Vec<String> = fence.chain(under_way).chain(blocked).chain(paused).chain(notes).collect();
+        let of_member = |member: &MemberReport| {
+            let cluster = member.cluster.iter().map(|cluster| cluster.line(&member.member));
+            let mirror = member.mirror.iter().flat_map(|mirror| mirror.lines(&member.member, tty));
+            cluster.chain(mirror).collect::<Vec<_>>()
+        };
+        let kafka = self.members.iter().flat_map(of_member);
+        let lines: Vec<String> =
+            fence.chain(kafka).chain(under_way).chain(blocked).chain(paused).chain(notes).collect();
         if lines.is_empty() { String::new() } else { format!("\n{}\n", lines.join("\n")) }
     }
 }
@@ -312,12 +251,19 @@ impl MemberReport {
             (self.role.clone(), Tone::Plain),
             (self.health.clone(), health_tone(&self.health)),
             (seen, Tone::Plain),
-            plain(self.offset_bytes.map(count)),
-            plain(self.lag_bytes.filter(|_| self.role == "standby").map(bytes)),
+            plain(self.offset_bytes.or(self.cluster.as_ref().map(|c| c.end_records)).map(count)),
+            plain(self.lag_words()),
             plain(self.shut.map(|shut| if shut { "shut" } else { "open" }.to_owned())),
             plain(self.rtt_ms.map(millis)),
             (self.remark(), Tone::Plain),
         ]
+    }
+
+    /// What it lacks: bytes of a stream, or records of a cluster.
+    fn lag_words(&self) -> Option<String> {
+        let of_mirror = self.mirror.as_ref().filter(|mirror| mirror.sample_age_ms.is_some());
+        let records = of_mirror.map(|mirror| plural(mirror.lag.records, "record"));
+        records.or(self.lag_bytes.map(bytes)).filter(|_| self.role == "standby")
     }
 
     /// Why it is not what it should be; nothing when it is.
@@ -341,6 +287,7 @@ impl TryFrom<v1::MemberStatus> for MemberReport {
     type Error = WireError;
 
     fn try_from(status: v1::MemberStatus) -> Result<Self, WireError> {
+        let reachable = !status.reachable_from.is_empty();
         let evidence =
             status.evidence.into_iter().map(|evidence| Ok(Evidence::try_from(evidence)?.to_string()));
         Ok(MemberReport {
@@ -360,30 +307,9 @@ impl TryFrom<v1::MemberStatus> for MemberReport {
             version: status.version,
             eligible: status.eligible,
             why_not: status.why_not,
+            cluster: status.cluster.and_then(|cluster| KafkaReport::of(cluster, reachable)),
+            mirror: status.mirror.and_then(mirror::link),
         })
-    }
-}
-
-impl From<v1::FenceStatus> for FenceReport {
-    fn from(fence: v1::FenceStatus) -> Self {
-        FenceReport {
-            min_replicas: fence.min_replicas,
-            min_replicas_in_force: fence.min_replicas_in_force,
-            replicas: fence.replicas,
-            attached: fence.attached,
-            strangers: fence.strangers,
-            witness_node: fence.witness_node,
-            witness: fence.witness.map(|witness| WitnessStatusReport {
-                attached: witness.attached,
-                end_bytes: witness.end_bytes,
-                tail_bytes: witness.tail_bytes,
-                copies: witness.copies,
-                age_ms: witness.age_ms,
-            }),
-            lease_left_ms: fence.lease_left_ms,
-            holder_node: fence.holder_node,
-            degraded: fence.degraded,
-        }
     }
 }
 
@@ -435,6 +361,7 @@ fn health_tone(health: &str) -> Tone {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::super::fence::WitnessStatusReport;
     use super::super::primary::tests::PLAIN;
     use super::super::transition::tests::NOW_US;
     use super::super::{cluster, group};
@@ -460,6 +387,8 @@ mod tests {
             eligible: !primary,
             why_not: primary.then(|| "it is the primary".into()),
             evidence: Vec::new(),
+            cluster: None,
+            mirror: None,
         }
     }
 

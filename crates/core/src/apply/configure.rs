@@ -4,6 +4,8 @@
 //! meaning is refused to whoever asks for it, and never to the log: a later version may know more of such rules, and
 //! what was committed before it must give the same state on every node.
 
+mod kafka;
+
 use super::{Rejected, State};
 use crate::{
     Address, Durability, Event, FencePolicy, Group, GroupKind, GroupName, GroupSpec, MemberName, MemberSpec,
@@ -60,6 +62,7 @@ pub fn check(state: &State, groups: &[GroupSpec], prune: bool) -> Result<(), Rej
     groups.iter().try_for_each(|spec| match spec.kind {
         GroupKind::Redis => check_redis(spec),
         GroupKind::Endpoint => check_endpoint(spec),
+        GroupKind::Kafka => kafka::check(spec),
     })
 }
 
@@ -151,7 +154,7 @@ fn check_endpoint(spec: &GroupSpec) -> Result<(), Rejected> {
         let key = || of_member(spec, m, ".probe");
         match &m.probe {
             Probe::Tcp => {}
-            Probe::Native => {
+            Probe::Native | Probe::Cluster { .. } => {
                 let reason = "an endpoint has no protocol of its own to probe it by";
                 return Err(invalid(key(), reason, "use \"tcp\", or \"http:/healthz\""));
             }
@@ -228,16 +231,28 @@ fn check_addresses<'a>(specs: impl Iterator<Item = &'a GroupSpec>) -> Result<(),
     let mut owners: BTreeMap<(String, u16), (&GroupName, &MemberName)> = BTreeMap::new();
     for spec in specs {
         for m in &spec.members {
-            let Address { host, port, .. } = &m.address;
-            if let Some((group, member)) = owners.insert((host.to_lowercase(), *port), (&spec.name, &m.name))
-            {
-                let key = of_member(spec, m, ".address");
-                let reason = format!("{} is the address of {member} in group {group} as well", m.address);
-                return Err(invalid(key, reason, "a server belongs to one member of one group"));
+            for address in entries(m) {
+                let Address { host, port, .. } = address;
+                let owner = owners.insert((host.to_lowercase(), *port), (&spec.name, &m.name));
+                if let Some((group, member)) = owner.filter(|owner| *owner != (&spec.name, &m.name)) {
+                    let kafka = spec.kind == GroupKind::Kafka;
+                    let key = of_member(spec, m, if kafka { ".bootstrap" } else { ".address" });
+                    let reason = format!("{address} is the address of {member} in group {group} as well");
+                    let what = if kafka { "cluster" } else { "server" };
+                    return Err(invalid(key, reason, format!("a {what} belongs to one member of one group")));
+                }
             }
         }
     }
     Ok(())
+}
+
+/// Every address of a member.
+fn entries(m: &MemberSpec) -> &[Address] {
+    match &m.probe {
+        Probe::Cluster { bootstrap } => bootstrap,
+        Probe::Native | Probe::Tcp | Probe::Http { .. } => std::slice::from_ref(&m.address),
+    }
 }
 
 fn invalid(key: String, reason: impl Into<String>, remedy: impl Into<String>) -> Rejected {

@@ -193,7 +193,7 @@ fn pass_fence(transition: &mut Transition, fence: &Fence, kind: GroupKind, at: W
             format!("{} at offset {}, like the old primary", transition.to, end.offset_bytes)
         }
         (_, _, crate::Cause::Initial) => "nothing to fetch".to_owned(),
-        _ if kind == GroupKind::Endpoint => "stateless, nothing to fetch".to_owned(),
+        _ if kind != GroupKind::Redis => "stateless, nothing to fetch".to_owned(),
         _ => transition.lost.to_string(),
     };
     events.push(pass(transition, Phase::Promote, note, at));

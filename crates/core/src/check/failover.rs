@@ -21,8 +21,12 @@ pub fn failover(
     wall: WallTime,
 ) -> Result<Checked, Refusal> {
     let (group, primary) = group_and_primary(state, request)?;
-    if group.spec.kind == GroupKind::Endpoint {
-        return Ok(super::endpoint::failover(&context(group, view, now, wall), primary, request));
+    match group.spec.kind {
+        GroupKind::Redis => {}
+        GroupKind::Endpoint => {
+            return Ok(super::endpoint::failover(&context(group, view, now, wall), primary, request));
+        }
+        GroupKind::Kafka => return Err(super::kafka::refused(group)),
     }
     let Some(primary) = primary else { return Ok(first_by_hand(group, view, request, now, wall)) };
     let mut list = Checklist::default();

@@ -2,6 +2,7 @@
 
 mod endpoint;
 mod failover;
+mod kafka;
 mod switchover;
 
 pub use failover::failover;

@@ -29,8 +29,12 @@ pub fn switchover(
         let message = format!("group {0} has no primary yet; `primacy status {0}` says why", request.group);
         return Err(Refusal { code: "no_primary", message });
     };
-    if group.spec.kind == GroupKind::Endpoint {
-        return Ok(super::endpoint::switchover(&context(group, view, now, wall), primary, request));
+    match group.spec.kind {
+        GroupKind::Redis => {}
+        GroupKind::Endpoint => {
+            return Ok(super::endpoint::switchover(&context(group, view, now, wall), primary, request));
+        }
+        GroupKind::Kafka => return Err(super::kafka::refused(group)),
     }
     let mut list = Checklist::default();
     no_transition(&mut list, group, true);

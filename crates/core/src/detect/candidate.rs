@@ -48,8 +48,12 @@ fn candidate<'a>(
     if member.priority == 0 {
         return Err("has priority 0".to_owned());
     }
-    if group.spec.kind == GroupKind::Endpoint {
-        return super::endpoint::candidate(group, member, view, now);
+    match group.spec.kind {
+        GroupKind::Redis => {}
+        GroupKind::Endpoint => return super::endpoint::candidate(group, member, view, now),
+        GroupKind::Kafka => {
+            return Err("is a Kafka cluster: this version makes no other one active".to_owned());
+        }
     }
     let name = &group.spec.name;
     let fresh = view.freshest(name, &member.name).filter(|(at, _)| now.since(*at) <= CURRENT_WITHIN);

@@ -7,8 +7,8 @@ use super::fail_over::{Asked, block, nobody, unblock};
 use super::{Context, Step, StepKind};
 use crate::detect::{self, Health};
 use crate::{
-    BlockReason, Cause, Command, FailoverMode, FenceQuorum, Lineage, Loss, MemberSpec, Moment, Phase,
-    Position, Primary, Proof, StartTransition, Transition,
+    BlockReason, Cause, Command, FailoverMode, FenceQuorum, GroupKind, Lineage, Loss, MemberSpec, Moment,
+    Phase, Position, Primary, Proof, StartTransition, Transition,
 };
 use std::cmp::Reverse;
 use std::time::Duration;
@@ -31,12 +31,12 @@ pub(super) fn steps(c: &Context<'_>) -> Vec<Step> {
     one(step.or_else(|| under_way.and_then(|t| proceed(c, t))))
 }
 
-fn one(step: Option<(&'static str, Command)>) -> Vec<Step> {
+pub(super) fn one(step: Option<(&'static str, Command)>) -> Vec<Step> {
     step.map(|(rule, command)| Step { rule, kind: StepKind::Propose(command) }).into_iter().collect()
 }
 
 /// The most preferred member that answers, once it is known of all that are preferred to it that they do not.
-fn first(c: &Context<'_>) -> Option<(&'static str, Command)> {
+pub(super) fn first(c: &Context<'_>) -> Option<(&'static str, Command)> {
     const RULE: &str = "first_primary";
     if !detect::nothing_leads(c.group, c.view, c.now) {
         return None;
@@ -109,7 +109,7 @@ pub(crate) fn start(
     }
 }
 
-fn proceed(c: &Context<'_>, t: &Transition) -> Option<(&'static str, Command)> {
+pub(super) fn proceed(c: &Context<'_>, t: &Transition) -> Option<(&'static str, Command)> {
     let (group, epoch, at) = (t.group.clone(), t.epoch, c.wall);
     match t.phase {
         Phase::Fence => fence(c, t).map(|command| ("fence", command)),
@@ -118,7 +118,10 @@ fn proceed(c: &Context<'_>, t: &Transition) -> Option<(&'static str, Command)> {
         Phase::Promote => promote(c, t).map(|command| ("promote", command)),
         Phase::Redirect => Some(("redirect", Command::ConfirmOpen { group, epoch, at })),
         Phase::Settle => {
-            let note = format!("gates lead to {}", t.to);
+            let note = match c.group.spec.kind {
+                GroupKind::Kafka => format!("{} is the active cluster", t.to),
+                GroupKind::Endpoint | GroupKind::Redis => format!("gates lead to {}", t.to),
+            };
             Some(("settle", Command::Settle { group, epoch, note, at }))
         }
         Phase::RollBack => Some(("roll_back", Command::ConfirmRollBack { group, epoch, at })),
@@ -155,10 +158,13 @@ fn promote(c: &Context<'_>, t: &Transition) -> Option<Command> {
         return Some(give_up(c, t, why));
     }
     let nothing = Position { replid: String::new(), offset_bytes: 0 };
+    // The id of a cluster; an endpoint has none.
+    let answer = c.view.freshest(&t.group, &t.to);
+    let run_id = answer.map(|(_, status)| status.run_id.clone()).unwrap_or_default();
     Some(Command::ConfirmPromotion {
         group: t.group.clone(),
         epoch: t.epoch,
-        lineage: Lineage { run_id: String::new(), start: nothing, previous: None },
+        lineage: Lineage { run_id, start: nothing, previous: None },
         fence: FenceQuorum::default(),
         witness: None,
         at: c.wall,

@@ -80,7 +80,7 @@ fn serving<'a>(seen: &[(&'a MemberSpec, &MemberStatus)]) -> Option<&'a MemberSpe
         MemberRole::Replica { host, port, .. } => {
             *host == member.address.host && *port == member.address.port
         }
-        MemberRole::Primary { .. } | MemberRole::Endpoint => false,
+        MemberRole::Primary { .. } | MemberRole::Endpoint | MemberRole::Cluster(_) => false,
     };
     let all = seen.iter().filter(|(m, _)| m.name != member.name).all(|(_, s)| follows(s));
     all.then_some(*member)

@@ -72,7 +72,7 @@ fn follows(status: &MemberStatus, primary: &MemberSpec) -> bool {
                 && *host == primary.address.host
                 && *port == primary.address.port
         }
-        MemberRole::Primary { .. } | MemberRole::Endpoint => false,
+        MemberRole::Primary { .. } | MemberRole::Endpoint | MemberRole::Cluster(_) => false,
     }
 }
 

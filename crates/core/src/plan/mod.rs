@@ -11,6 +11,7 @@ mod fail_over;
 mod first_primary;
 mod guard;
 mod holder;
+mod kafka;
 mod keep_order;
 mod proceed;
 
@@ -93,8 +94,10 @@ pub fn plan_group(state: &State, name: &GroupName, view: &View, now: Moment, wal
 
 impl Context<'_> {
     fn steps(&self) -> Vec<Step> {
-        if self.group.spec.kind == GroupKind::Endpoint {
-            return endpoint::steps(self);
+        match self.group.spec.kind {
+            GroupKind::Redis => {}
+            GroupKind::Endpoint => return endpoint::steps(self),
+            GroupKind::Kafka => return kafka::steps(self),
         }
         let under_way = self.group.transition.as_ref().filter(|t| t.phase.closes_the_door());
         if under_way.is_some() {

@@ -1,8 +1,8 @@
 //! A group: what the operator asked for, who is primary, and what is under way.
 
 use super::{
-    Address, Epoch, FenceQuorum, GroupName, Lineage, Loss, LossBudget, MemberName, NodeId, Phase, Revision,
-    SiteName, Transition, WallTime,
+    Address, Epoch, FenceQuorum, GroupName, Lineage, Loss, LossBudget, MemberName, MirrorSpec, NodeId, Phase,
+    Revision, SiteName, Transition, WallTime,
 };
 use std::collections::VecDeque;
 use std::fmt;
@@ -14,6 +14,8 @@ pub enum GroupKind {
     Redis,
     /// Plain network services without state of their own to carry over: gates lead to the primary one.
     Endpoint,
+    /// Kafka clusters, of which a mirror makes one like the other.
+    Kafka,
 }
 
 impl fmt::Display for GroupKind {
@@ -21,6 +23,7 @@ impl fmt::Display for GroupKind {
         match self {
             GroupKind::Redis => f.pad("redis"),
             GroupKind::Endpoint => f.pad("endpoint"),
+            GroupKind::Kafka => f.pad("kafka"),
         }
     }
 }
@@ -86,6 +89,11 @@ pub enum Probe {
         /// Such as `/healthz`.
         path: String,
     },
+    /// It is a Kafka cluster that one of its brokers leads to.
+    Cluster {
+        /// Where it is entered: the member's address and others.
+        bootstrap: Vec<Address>,
+    },
 }
 
 /// One member as the operator described it.
@@ -126,6 +134,8 @@ pub struct GroupSpec {
     pub durability: Durability,
     /// What gates do while no other site can hold the stream.
     pub on_no_site: OnNoSite,
+    /// What is copied between its clusters: of a Kafka group alone.
+    pub mirror: Option<MirrorSpec>,
     /// At least two, in the order of the file.
     pub members: Vec<MemberSpec>,
 }
@@ -199,6 +209,11 @@ pub enum BlockReason {
         /// What speaks against each, in one line.
         detail: String,
     },
+    /// The active Kafka cluster does not answer, and this version makes no other one active.
+    ClusterDown {
+        /// The active cluster.
+        member: MemberName,
+    },
 }
 
 impl BlockReason {
@@ -210,6 +225,7 @@ impl BlockReason {
             BlockReason::NoCandidate { .. } => "no_candidate",
             BlockReason::ManualFailover { .. } => "manual_failover",
             BlockReason::NoFirstPrimary { .. } => "no_first_primary",
+            BlockReason::ClusterDown { .. } => "cluster_down",
         }
     }
 
@@ -235,6 +251,9 @@ impl BlockReason {
                     "name it, and discard what the others hold: primacy failover {group} --to MEMBER --allow-data-loss"
                 )
             }
+            BlockReason::ClusterDown { member } => {
+                format!("bring {member} back; `primacy status {group}` says what its standbys lack")
+            }
         }
     }
 }
@@ -257,6 +276,10 @@ impl fmt::Display for BlockReason {
                 write!(f, "{member} is down and the group says failover = \"manual\"")
             }
             BlockReason::NoFirstPrimary { detail } => write!(f, "no member is primary yet: {detail}"),
+            BlockReason::ClusterDown { member } => write!(
+                f,
+                "the active cluster {member} does not answer, and this version makes no other Kafka cluster active"
+            ),
         }
     }
 }

@@ -8,6 +8,7 @@ mod fence;
 mod group;
 mod lineage;
 mod loss;
+mod mirror;
 mod name;
 mod proof;
 mod time;
@@ -24,6 +25,7 @@ pub use group::{
 };
 pub use lineage::{Lineage, Position};
 pub use loss::{Loss, LossBudget, LossBudgetError};
+pub use mirror::{GapPolicy, LagBudget, LagBudgetError, MirrorEngine, MirrorSpec};
 pub use name::{Epoch, GroupName, MemberName, NameError, NodeId, Revision, SiteName, Term};
 pub use proof::{Evidence, Finding, Proof};
 pub use time::{Moment, WallTime};

@@ -3,7 +3,7 @@
 //! Most reports say what the one before said, a little later. Offsets, round trips and counts move with every probe, and
 //! no plan waits for them; what does not differ otherwise wakes nobody.
 
-use super::{GateReport, HolderReport, MemberRole, MemberStatus, Reach, WitnessReport};
+use super::{ClusterStatus, GateReport, HolderReport, MemberRole, MemberStatus, Reach, WitnessReport};
 
 impl Reach {
     /// Whether a plan could turn on what this says and `before` did not.
@@ -54,6 +54,16 @@ fn role_differs(before: &MemberRole, after: &MemberRole) -> bool {
         ) => (host, port, link_up, read_only) != (host2, port2, up2, read_only2),
         (MemberRole::Primary { .. }, MemberRole::Primary { .. })
         | (MemberRole::Endpoint, MemberRole::Endpoint) => false,
-        (MemberRole::Primary { .. } | MemberRole::Replica { .. } | MemberRole::Endpoint, _) => true,
+        (MemberRole::Cluster(a), MemberRole::Cluster(b)) => {
+            let character = |c: &ClusterStatus| (c.brokers, c.leaderless.count, c.under_replicated.count);
+            character(a) != character(b) || a.problems != b.problems
+        }
+        (
+            MemberRole::Primary { .. }
+            | MemberRole::Replica { .. }
+            | MemberRole::Endpoint
+            | MemberRole::Cluster(_),
+            _,
+        ) => true,
     }
 }

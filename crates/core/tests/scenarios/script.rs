@@ -92,6 +92,7 @@ fn configure(world: &mut World, kind: GroupKind, args: &[&str]) {
         may_kill: false,
         durability: if endpoint { Durability::Async } else { Durability::Local },
         on_no_site: OnNoSite::Refuse,
+        mirror: None,
         members: vec![],
     };
     for (i, arg) in args.iter().enumerate() {

@@ -1,7 +1,7 @@
 //! `[redis.default]` and `[redis.NAME]`: what must not be replicated. Files are read at load, so that a wrong one is
 //! found before the node starts; what they hold is never printed.
 
-mod tls;
+pub(super) mod tls;
 
 use super::section::{Findings, Section, Wrong, string};
 use primacy_core::GroupName;
@@ -124,11 +124,11 @@ fn read_one(section: Section<'_>, base: &Path, warned: &Findings) -> Credentials
     Credentials { username, password, tls }
 }
 
-fn file_of(value: &Value, base: &Path) -> Result<PathBuf, Wrong> {
+pub(super) fn file_of(value: &Value, base: &Path) -> Result<PathBuf, Wrong> {
     string(value, "a path", "\"/etc/primacy/redis.password\"").map(|text| base.join(text))
 }
 
-fn read_file(file: &Path) -> Result<Vec<u8>, Wrong> {
+pub(super) fn read_file(file: &Path) -> Result<Vec<u8>, Wrong> {
     std::fs::read(file).map_err(|e| {
         Wrong::new(
             format!("{} cannot be read: {e}", file.display()),
@@ -137,14 +137,14 @@ fn read_file(file: &Path) -> Result<Vec<u8>, Wrong> {
     })
 }
 
-fn secret(text: &str, file: &Path) -> Result<Secret, Wrong> {
+pub(super) fn secret(text: &str, file: &Path) -> Result<Secret, Wrong> {
     if text.is_empty() {
         return Err(Wrong::new(format!("{} is empty", file.display()), "write the password into the file"));
     }
     Ok(Secret(text.to_owned()))
 }
 
-fn warn_if_open(section: &Section<'_>, key: &str, file: &Path, warned: &Findings) {
+pub(super) fn warn_if_open(section: &Section<'_>, key: &str, file: &Path, warned: &Findings) {
     let mode = std::fs::metadata(file).map_or(0, |m| m.permissions().mode());
     if mode & 0o004 != 0 {
         let reason = format!("every user of this host can read {}", file.display());

@@ -1,5 +1,7 @@
 //! `groups.toml`: the groups as the operator wants them, the same for every node.
 
+mod kafka;
+
 use super::section::{self, Findings, Section, Wrong, boolean, duration, integer, parsed, string, word};
 use super::{Problem, Problems};
 use primacy_core::apply::check_groups;
@@ -44,9 +46,11 @@ impl GroupsFile {
     fn from_table(table: &Table) -> Result<Vec<GroupSpec>, Problems> {
         let findings = Findings::default();
         let root = Section::new("", table, &findings);
-        let listed: [(Reader, Vec<Section<'_>>); 2] =
-            [(read_redis, root.sections("redis")), (read_endpoint, root.sections("endpoint"))];
-        root.absent("kafka", "Kafka groups");
+        let listed: [(Reader, Vec<Section<'_>>); 3] = [
+            (read_redis, root.sections("redis")),
+            (kafka::read, root.sections("kafka")),
+            (read_endpoint, root.sections("endpoint")),
+        ];
         root.finish();
         let mut whole = true;
         let mut groups = Vec::new();
@@ -73,7 +77,7 @@ struct Common {
     down_after_ms: u64,
 }
 
-fn read_common(section: &mut Section<'_>, kind: GroupKind) -> Common {
+fn read_common(section: &mut Section<'_>, kind: GroupKind, failover: FailoverMode) -> Common {
     let name = section.required("name", "name = \"features\"", |v| {
         parsed::<GroupName>(v, "a group's name", "\"features\"")
     });
@@ -81,13 +85,13 @@ fn read_common(section: &mut Section<'_>, kind: GroupKind) -> Common {
         section.rename(format!("{kind}.{name}"));
     }
     let modes = [("automatic", FailoverMode::Automatic), ("manual", FailoverMode::Manual)];
-    let failover = section.optional("failover", |v| word(v, &modes)).unwrap_or(FailoverMode::Automatic);
+    let failover = section.optional("failover", |v| word(v, &modes)).unwrap_or(failover);
     let down_after = section.optional("down_after", |v| duration(v, "\"1s\"")).unwrap_or(DOWN_AFTER);
     Common { name, failover, down_after_ms: down_after.as_millis().max(1) as u64 }
 }
 
 fn read_redis(mut section: Section<'_>) -> Option<GroupSpec> {
-    let common = read_common(&mut section, GroupKind::Redis);
+    let common = read_common(&mut section, GroupKind::Redis, FailoverMode::Automatic);
     let max_loss =
         section.optional("max_loss", |v| parsed::<LossBudget>(v, "a size", "\"1 MiB\"")).unwrap_or(MAX_LOSS);
     let fences = [("witness", FencePolicy::Witness), ("none", FencePolicy::None)];
@@ -116,13 +120,14 @@ fn read_redis(mut section: Section<'_>) -> Option<GroupSpec> {
         may_kill,
         durability,
         on_no_site,
+        mirror: None,
         members: members?,
     })
 }
 
 /// An endpoint has no data: nothing can be lost, kept or waited for, and gates lead to it under a lease alone.
 fn read_endpoint(mut section: Section<'_>) -> Option<GroupSpec> {
-    let common = read_common(&mut section, GroupKind::Endpoint);
+    let common = read_common(&mut section, GroupKind::Endpoint, FailoverMode::Automatic);
     let members = read_members(&section, |member| member.optional("probe", probe).unwrap_or(Probe::Tcp));
     section.finish();
     Some(GroupSpec {
@@ -136,6 +141,7 @@ fn read_endpoint(mut section: Section<'_>) -> Option<GroupSpec> {
         may_kill: false,
         durability: Durability::Async,
         on_no_site: OnNoSite::Refuse,
+        mirror: None,
         members: members?,
     })
 }
@@ -214,7 +220,7 @@ pub(crate) fn problem_of(rejected: Rejected) -> Problem {
     match rejected {
         Rejected::InvalidGroup { key, reason, remedy } => Problem { key, reason, remedy },
         Rejected::TransitionInProgress { ref group, .. } | Rejected::UnknownGroup { ref group } => Problem {
-            key: format!("redis.{group}"),
+            key: group.to_string(),
             reason: rejected.to_string(),
             remedy: "try again when it has ended".to_owned(),
         },

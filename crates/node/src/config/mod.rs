@@ -6,6 +6,7 @@
 
 mod credentials;
 mod groups;
+mod kafka;
 mod node;
 mod problem;
 mod section;
@@ -14,6 +15,7 @@ mod timings;
 pub use credentials::{Credentials, RedisAccess, Secret};
 pub use groups::GroupsFile;
 pub(crate) use groups::problem_of;
+pub use kafka::KafkaAccess;
 pub use node::{ClusterSection, GateConfig, NodeConfig, NodeSection, Peer};
 pub use problem::{Problem, Problems};
 pub use timings::{Profile, Timings};

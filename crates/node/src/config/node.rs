@@ -1,6 +1,7 @@
 //! `node.toml`: what this node is, which cluster it belongs to, and what must not be replicated.
 
 use super::credentials::{self, RedisAccess};
+use super::kafka::{self, KafkaAccess};
 use super::section::{self, Findings, Section, Wrong, boolean, duration, integer, parsed, string};
 use super::timings::{self, Profile, Timings};
 use super::{Problem, Problems};
@@ -26,6 +27,8 @@ pub struct NodeConfig {
     pub cluster: ClusterSection,
     /// `[redis.*]`.
     pub redis: RedisAccess,
+    /// `[kafka.*]`.
+    pub kafka: KafkaAccess,
     /// `[[gate]]`.
     pub gates: Vec<GateConfig>,
     /// What works and should still be put right.
@@ -119,6 +122,7 @@ impl NodeConfig {
         let node = table_of(&root, "node").and_then(|section| read_node(section, base));
         let cluster = table_of(&root, "cluster").and_then(read_cluster);
         let redis = root.section("redis").map(|section| credentials::read(&section, base, &warned));
+        let kafka = root.section("kafka").map(|section| kafka::read(&section, base, &warned));
         let gates: Vec<Option<GateConfig>> = root.sections("gate").into_iter().map(read_gate).collect();
         root.finish();
         if let (Some(node), Some(cluster)) = (&node, &cluster) {
@@ -128,7 +132,8 @@ impl NodeConfig {
         check_listeners(&findings, node.as_ref(), &gates);
         let (node, cluster) = findings.conclude(node.zip(cluster))?;
         let gates = gates.into_iter().flatten().collect();
-        Ok(NodeConfig { node, cluster, redis: redis.unwrap_or_default(), gates, warnings: warned.into_vec() })
+        let (redis, kafka) = (redis.unwrap_or_default(), kafka.unwrap_or_default());
+        Ok(NodeConfig { node, cluster, redis, kafka, gates, warnings: warned.into_vec() })
     }
 
     /// The site of each founding node.

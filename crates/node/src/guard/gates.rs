@@ -124,6 +124,10 @@ impl Gates {
     fn door(&self, guards: &Arc<Guards>, name: &GroupName, group: &Group, at: Moment) -> Option<Door> {
         let primary = group.primary.as_ref()?;
         let target = group.spec.member(&primary.member)?;
+        if group.spec.kind == GroupKind::Kafka {
+            // Its clients dial what its brokers tell them: a relay that does not rewrite that leads nowhere.
+            return None;
+        }
         let opening = group.transition.as_ref().is_some_and(|t| t.phase == Phase::Redirect);
         if opening || intent(group) != Intent::None {
             return None;

@@ -11,7 +11,7 @@ use crate::lead::LeaseAsk;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
-use primacy_core::{Epoch, GroupName, Moment, NodeId};
+use primacy_core::{Epoch, GroupName, MemberName, Moment, NodeId};
 use primacy_runtime::{now, sleep, timeout};
 use primacy_wire::v1;
 use primacy_wire::v1::site_client::SiteClient;
@@ -30,11 +30,22 @@ const AGAIN_AFTER: Duration = Duration::from_millis(50);
 #[derive(Default)]
 pub(super) struct Leases(Mutex<BTreeMap<GroupName, Lease>>);
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Lease {
     epoch: Epoch,
     until: Moment,
     witness_until: Moment,
+    /// Until when this node may run the mirror into a member.
+    mirrors_until: BTreeMap<MemberName, Moment>,
+}
+
+/// What a node needs of a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Want {
+    pub(super) epoch: Epoch,
+    pub(super) witness: bool,
+    /// The members into which it would run the mirror.
+    pub(super) mirrors: Vec<MemberName>,
 }
 
 impl Leases {
@@ -51,25 +62,38 @@ impl Leases {
     /// When the next lease ends.
     pub(super) fn next_end(&self, at: Moment) -> Option<Moment> {
         let leases = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let ends = leases.values().flat_map(|lease| [lease.until, lease.witness_until]);
+        let of = |lease: &Lease| {
+            let mirrors = lease.mirrors_until.values().copied();
+            mirrors.chain([lease.until, lease.witness_until]).collect::<Vec<_>>()
+        };
+        let ends = leases.values().flat_map(of);
         ends.filter(|end| *end > at).min()
     }
 
     fn held(&self, group: &GroupName, epoch: Epoch) -> Option<Lease> {
         let leases = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        leases.get(group).filter(|lease| lease.epoch == epoch).copied()
+        leases.get(group).filter(|lease| lease.epoch == epoch).cloned()
     }
 
     fn granted(&self, grant: &LeaseAsk, until: Moment) {
         let mut leases = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let fresh = Lease { epoch: grant.epoch, until, witness_until: Moment::default() };
-        let lease = leases.entry(grant.group.clone()).or_insert(fresh);
+        let fresh = Lease {
+            epoch: grant.epoch,
+            until,
+            witness_until: Moment::default(),
+            mirrors_until: BTreeMap::new(),
+        };
+        let lease = leases.entry(grant.group.clone()).or_insert_with(|| fresh.clone());
         if lease.epoch != grant.epoch {
             *lease = fresh;
         }
         lease.until = lease.until.max(until);
         if grant.witness {
             lease.witness_until = lease.witness_until.max(until);
+        }
+        for member in &grant.mirrors {
+            let before = lease.mirrors_until.entry(member.clone()).or_default();
+            *before = (*before).max(until);
         }
     }
 }
@@ -92,7 +116,7 @@ struct Way {
 /// The asking: one request at a time, each `lease_renew`, and at once when something new is wanted.
 #[derive(Default)]
 pub(super) struct Asking {
-    wanted: BTreeMap<GroupName, (Epoch, bool)>,
+    wanted: BTreeMap<GroupName, Want>,
     /// What the last answer left open.
     refused: bool,
     last_at: Option<Moment>,
@@ -106,7 +130,7 @@ impl Asking {
     pub(super) fn plan(
         &mut self,
         guards: &Guards,
-        wanted: BTreeMap<GroupName, (Epoch, bool)>,
+        wanted: BTreeMap<GroupName, Want>,
         at: Moment,
     ) -> Option<Moment> {
         let news = wanted.iter().any(|(group, want)| self.wanted.get(group) != Some(want));
@@ -121,10 +145,11 @@ impl Asking {
         if at < due && !news {
             return Some(due);
         }
-        let asks = self.wanted.iter().map(|(group, (epoch, witness))| LeaseAsk {
+        let asks = self.wanted.iter().map(|(group, want)| LeaseAsk {
             group: group.clone(),
-            epoch: *epoch,
-            witness: *witness,
+            epoch: want.epoch,
+            witness: want.witness,
+            mirrors: want.mirrors.clone(),
         });
         self.last_at = Some(at);
         self.under_way = Some(ask(guards, asks.collect(), self.way, at));
@@ -143,8 +168,10 @@ impl Asking {
         self.under_way = None;
         self.way = answer.way;
         let grants = answer.grants.unwrap_or_default();
-        let granted = |(group, (epoch, witness)): (&GroupName, &(Epoch, bool))| {
-            grants.iter().any(|g| g.group == *group && g.epoch == *epoch && (g.witness || !witness))
+        // A mirror that another node runs is asked for at the usual pace.
+        let granted = |(group, want): (&GroupName, &Want)| {
+            let is = |g: &LeaseAsk| g.group == *group && g.epoch == want.epoch;
+            grants.iter().any(|g| is(g) && (g.witness || !want.witness))
         };
         self.refused = !self.wanted.iter().all(granted);
         let until = answer.asked_at.after(guards.config.cluster.timings.lease_ttl);
@@ -177,6 +204,7 @@ fn ask(
             group: ask.group.as_str().to_owned(),
             epoch: ask.epoch.0,
             witness: ask.witness,
+            mirrors: ask.mirrors.iter().map(ToString::to_string).collect(),
         });
         let request = v1::RenewRequest { node_id: me.0, asks: asks.collect() };
         let answered = timeout(within, first_answer(ways, &request, within)).await.ok().flatten();
@@ -226,7 +254,8 @@ async fn first_answer(
 fn granted(response: v1::RenewResponse) -> Vec<LeaseAsk> {
     let grants = response.grants.into_iter().filter_map(|grant| {
         let group = GroupName::new(grant.group).ok()?;
-        Some(LeaseAsk { group, epoch: Epoch(grant.epoch), witness: grant.witness })
+        let mirrors = grant.mirrors.into_iter().map(MemberName::new).collect::<Result<_, _>>().ok()?;
+        Some(LeaseAsk { group, epoch: Epoch(grant.epoch), witness: grant.witness, mirrors })
     });
     grants.collect()
 }

@@ -28,7 +28,7 @@ use crate::lead::Board;
 use crate::observe::{News, until};
 use crate::peers::Peers;
 use holder::Holding;
-use leases::Leases;
+use leases::{Leases, Want};
 use metrics::{counter, gauge};
 use orphans::Orphan;
 use post::Post;
@@ -124,12 +124,14 @@ impl Guards {
         }
     }
 
-    /// The leases that this node needs: as witness, and for its gates.
-    fn wanted(&self, state: &State) -> BTreeMap<GroupName, (Epoch, bool)> {
+    /// The leases that this node needs: as witness, for its gates, and for the mirrors that it could run.
+    fn wanted(&self, state: &State) -> BTreeMap<GroupName, Want> {
         let of = |(name, group): (&GroupName, &Group)| {
             let primary = group.primary.as_ref()?;
             let witness = primary.witness == Some(self.me) && group.spec.kind == GroupKind::Redis;
-            (witness || self.gates.has(name)).then(|| (name.clone(), (primary.epoch, witness)))
+            let mirrors = Vec::new();
+            (witness || !mirrors.is_empty() || self.gates.has(name))
+                .then(|| (name.clone(), Want { epoch: primary.epoch, witness, mirrors }))
         };
         state.groups.iter().filter_map(of).collect()
     }
@@ -151,7 +153,7 @@ impl Guards {
                     let report = self.reconcile_holding(&mut holdings, name, group, at);
                     held.extend(report.map(|report| (name.clone(), report)));
                     let leads = self.gates.follow(self, name, group, at);
-                    if group.spec.kind == GroupKind::Endpoint {
+                    if group.spec.kind != GroupKind::Redis {
                         gates.insert(name.clone(), (group.epoch_last(), leads));
                     }
                 }

@@ -9,7 +9,8 @@
 
 use primacy_consensus::Consensus;
 use primacy_core::view::{
-    Failure, GateReport, HolderReport, MemberStatus, Observation, Reach, SafetyTimes, View, WitnessReport,
+    Failure, GateReport, HolderReport, MemberStatus, MirrorReport, Observation, Reach, SafetyTimes, View,
+    WitnessReport,
 };
 use primacy_core::{
     ActionKey, Epoch, Group, GroupName, MemberName, Moment, NodeId, Phase, Revision, SiteName, State, Term,
@@ -26,6 +27,8 @@ pub(crate) struct LeaseAsk {
     pub(crate) epoch: Epoch,
     /// To be the witness besides.
     pub(crate) witness: bool,
+    /// To run the mirror into these members besides.
+    pub(crate) mirrors: Vec<MemberName>,
 }
 
 /// One member as one node saw it.
@@ -63,6 +66,8 @@ struct Desk {
     gates: BTreeMap<GroupName, GateReport>,
     /// What it says of the copies of streams that it keeps for another site.
     holders: BTreeMap<GroupName, HolderReport>,
+    /// What it says of the mirrors that it runs, or ran last.
+    mirrors: BTreeMap<(GroupName, MemberName), MirrorReport>,
     seat: Option<Seat>,
 }
 
@@ -180,7 +185,12 @@ impl Board {
                 if witness {
                     seat.view.witness_granted.insert((ask.group.clone(), to), (ask.epoch, now));
                 }
-                granted.push(LeaseAsk { witness, ..ask.clone() });
+                let mut mirrors = ask.mirrors.clone();
+                mirrors.retain(|member| lease::may_mirror(group, member, to, &seat.view, now).is_ok());
+                for member in &mirrors {
+                    seat.view.mirror_granted.insert((ask.group.clone(), member.clone()), (to, now));
+                }
+                granted.push(LeaseAsk { witness, mirrors, ..ask.clone() });
             }
         });
         Some(granted)
@@ -250,6 +260,9 @@ impl Board {
         for (group, report) in &desk.holders {
             seat.take_in_holder(self.me, group, report.clone());
         }
+        for ((group, member), report) in &desk.mirrors {
+            seat.take_in_mirror(self.me, group, member, report.clone());
+        }
         seat.view
     }
 
@@ -266,6 +279,9 @@ impl Board {
         }
         for (group, report) in &desk.holders {
             seat.take_in_holder(self.me, group, report.clone());
+        }
+        for ((group, member), report) in &desk.mirrors {
+            seat.take_in_mirror(self.me, group, member, report.clone());
         }
         desk.seat = Some(seat);
         self.wake.notify_one();
@@ -509,12 +525,15 @@ impl Seat {
         self.view.witnesses.retain(|(g, _), _| known(g));
         self.view.gates.retain(|(g, _), _| known(g));
         self.view.holders.retain(|(g, _), _| known(g));
+        self.view.mirrors.retain(|(g, _), _| known(g));
+        self.view.mirror_granted.retain(|(g, _), (_, at)| known(g) || now < at.after(lease));
         self.view.holder_since.retain(|g, _| known(g));
         self.view.unattached.retain(|(g, _), _| known(g));
     }
 }
 
 mod holders;
+mod mirrors;
 
 #[cfg(test)]
 mod tests;

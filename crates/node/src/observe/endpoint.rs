@@ -66,7 +66,7 @@ impl Eye {
     async fn run(mut self, nudge: Arc<Notify>) {
         let every = match self.probe {
             Probe::Http { .. } => HTTP_EVERY,
-            Probe::Tcp | Probe::Native => TCP_EVERY,
+            Probe::Tcp | Probe::Native | Probe::Cluster { .. } => TCP_EVERY,
         };
         while !self.sink.is_closed() {
             self.look().await;
@@ -121,7 +121,7 @@ async fn ask(address: &Address, probe: &Probe) -> Result<(), Failure> {
     let authority = address.authority();
     let stream = connect(&authority).await?;
     match probe {
-        Probe::Tcp | Probe::Native => Ok(()),
+        Probe::Tcp | Probe::Native | Probe::Cluster { .. } => Ok(()),
         Probe::Http { path } => get(stream, &authority, path).await,
     }
 }

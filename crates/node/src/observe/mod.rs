@@ -9,16 +9,21 @@
 //! It must not judge: what a sighting means is the leader's business.
 
 mod endpoint;
+mod kafka;
 mod recheck;
 mod report;
 
 pub(crate) use report::run as report_to_leader;
 
+use crate::config::KafkaAccess;
 use crate::lead::Board;
+use crate::serve::cluster_access;
 use endpoint::EndpointProber;
+use kafka::KafkaProber;
 use primacy_consensus::Consensus;
 use primacy_core::view::{LinkEnd, Observation, Reach};
 use primacy_core::{Address, GroupName, MemberName, Moment, Probe};
+use primacy_kafka::Patterns;
 use primacy_redis::{Links, Prober, ProberHandle, Sighting};
 use primacy_runtime::{now, sleep_until};
 use recheck::Rechecks;
@@ -38,6 +43,7 @@ const BATCH_MAX: usize = 64;
 pub(crate) struct Observer {
     pub(crate) consensus: Consensus,
     pub(crate) links: Links,
+    pub(crate) kafka: KafkaAccess,
     pub(crate) board: Arc<Board>,
     /// Told of each sighting that says something new.
     pub(crate) news: Arc<News>,
@@ -89,6 +95,7 @@ struct Watched {
 enum Watcher {
     Redis(ProberHandle),
     Endpoint(EndpointProber),
+    Kafka(KafkaProber),
 }
 
 impl Watcher {
@@ -96,6 +103,7 @@ impl Watcher {
         match self {
             Watcher::Redis(prober) => prober.probe_now(),
             Watcher::Endpoint(prober) => prober.probe_now(),
+            Watcher::Kafka(prober) => prober.probe_now(),
         }
     }
 }
@@ -181,10 +189,23 @@ impl Observer {
                         let names = (group.clone(), name);
                         Watcher::Endpoint(EndpointProber::spawn(names, address.clone(), probe.clone(), sink))
                     }
+                    Probe::Cluster { bootstrap } => {
+                        let access = cluster_access(&self.kafka, &group, bootstrap);
+                        let topics = self.topics(&group);
+                        Watcher::Kafka(KafkaProber::spawn((group.clone(), name), access, topics, sink))
+                    }
                 };
                 watched.insert(member, Watched { address, probe, prober });
             }
         }
+    }
+
+    /// The topics of a Kafka group, on which our rights are looked at.
+    fn topics(&self, group: &GroupName) -> Option<Patterns> {
+        let topics = self
+            .consensus
+            .read(|state| Some(state.groups.get(group)?.spec.mirror.as_ref()?.topics.clone()))?;
+        Patterns::new(topics).ok()
     }
 
     fn take_in(&self, sighting: Sighting, members: &Members, rechecks: &mut Rechecks) {

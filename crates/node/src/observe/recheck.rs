@@ -100,7 +100,10 @@ impl Group {
                     self.claims.insert(member.clone(), Claim { host: host.clone(), port: *port, next: None });
                 }
             }
-            MemberRole::Replica { .. } | MemberRole::Primary { .. } | MemberRole::Endpoint => {
+            MemberRole::Replica { .. }
+            | MemberRole::Primary { .. }
+            | MemberRole::Endpoint
+            | MemberRole::Cluster(_) => {
                 self.claims.remove(member);
             }
         }

@@ -10,7 +10,7 @@ use primacy_consensus::{Consensus, LeadershipView};
 use primacy_core::{Moment, NodeId};
 use primacy_runtime::{interval, now, sleep, watch};
 use primacy_wire::v1::site_client::SiteClient;
-use primacy_wire::{gate, holder, sighting, v1, witness};
+use primacy_wire::{gate, holder, mirror, sighting, v1, witness};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -137,12 +137,15 @@ impl Reporter<'_> {
         let witnesses = self.board.own_witnesses(|group, report| witness::to_wire(group, report, at));
         let gates = self.board.own_gates(|group, report| gate::to_wire(group, report, at));
         let holders = self.board.own_holders(|group, report| holder::to_wire(group, report, at));
+        let mirrors =
+            self.board.own_mirrors(|group, member, report| mirror::to_wire(group, member, report, at));
         room.send(v1::SightingBatch {
             node_id: self.me.0,
             sightings,
             witnesses,
             gates,
             holders,
+            mirrors,
             leader_time: Some(v1::LeaderTime { at_us: time.theirs.0 }),
             leader_time_age_us: at.since(time.ours).as_micros() as u64,
         });

@@ -84,6 +84,7 @@ pub(crate) fn kind(kind: GroupKind) -> v1::GroupKind {
     match kind {
         GroupKind::Redis => v1::GroupKind::Redis,
         GroupKind::Endpoint => v1::GroupKind::Endpoint,
+        GroupKind::Kafka => v1::GroupKind::Kafka,
     }
 }
 

@@ -266,6 +266,7 @@ fn kind_word(kind: v1::GroupKind) -> &'static str {
     match kind {
         v1::GroupKind::Redis => "redis",
         v1::GroupKind::Endpoint => "endpoint",
+        v1::GroupKind::Kafka => "kafka",
         v1::GroupKind::Unspecified => "unknown",
     }
 }

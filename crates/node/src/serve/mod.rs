@@ -16,7 +16,7 @@ mod refuse;
 mod site;
 mod watch;
 
-pub(crate) use access::access_for;
+pub(crate) use access::{access_for, cluster_access};
 pub(crate) use grpc::serve as serve_grpc;
 pub(crate) use health::run as follow_health;
 pub(crate) use http::serve as serve_http;

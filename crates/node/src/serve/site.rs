@@ -7,7 +7,7 @@ use crate::lead::LeaseAsk;
 use primacy_core::{Action, ActionKind, Epoch, GroupName, Loss, MemberName, Moment, NodeId};
 use primacy_runtime::{now, spawn};
 use primacy_wire::v1::site_server::Site;
-use primacy_wire::{Refusal, WireError, gate, holder, sighting, v1, witness};
+use primacy_wire::{Refusal, WireError, gate, holder, mirror, sighting, v1, witness};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,11 +52,16 @@ impl SiteService {
         for report in batch.holders {
             holders.push(holder::from_wire(report, sent)?);
         }
+        let mut mirrors = Vec::with_capacity(batch.mirrors.len());
+        for report in batch.mirrors {
+            mirrors.push(mirror::from_wire(report, sent)?);
+        }
         if !self.0.board.report(from, sent, &self.0.consensus, seen, witnesses) {
             return Err(self.0.refuse_as_follower().into());
         }
         self.0.board.report_gates(from, gates);
         self.0.board.report_holders(from, holders);
+        self.0.board.report_mirrors(from, mirrors);
         Ok(())
     }
 }
@@ -107,7 +112,9 @@ impl Site for SiteService {
         let mut asks = Vec::with_capacity(request.asks.len());
         for ask in request.asks {
             let group = group_of(&ask.group)?;
-            asks.push(LeaseAsk { group, epoch: Epoch(ask.epoch), witness: ask.witness });
+            let mirrors = ask.mirrors.iter().map(|m| refuse::name::<MemberName>(m, "mirrors"));
+            let mirrors = mirrors.collect::<Result<_, _>>()?;
+            asks.push(LeaseAsk { group, epoch: Epoch(ask.epoch), witness: ask.witness, mirrors });
         }
         let consensus = &self.0.consensus;
         // A grant rests on the quorum's lease: without it another leader may be at work already.
@@ -120,6 +127,7 @@ impl Site for SiteService {
             epoch: grant.epoch.0,
             witness: grant.witness,
             ttl_us,
+            mirrors: grant.mirrors.iter().map(ToString::to_string).collect(),
         });
         Ok(Response::new(v1::RenewResponse { grants: grants.collect() }))
     }

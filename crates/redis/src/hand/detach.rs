@@ -24,7 +24,10 @@ pub(super) async fn perform(attempt: &Attempt<'_>) -> Result<Outcome, Fault> {
     let replication = answers.replication()?;
     match &replication.role {
         MemberRole::Replica { host, port, .. } if (host.as_str(), *port) == NOWHERE => Ok(Outcome::Detached),
-        MemberRole::Replica { .. } | MemberRole::Primary { .. } | MemberRole::Endpoint => {
+        MemberRole::Replica { .. }
+        | MemberRole::Primary { .. }
+        | MemberRole::Endpoint
+        | MemberRole::Cluster(_) => {
             let what = format!("it was taken away from its primary and is {}", replication.describe());
             Err(Fault::passing(what, "find out who re-pointed it, such as a Sentinel"))
         }

@@ -89,7 +89,9 @@ fn refusal_code(answers: &Answers) -> Result<String, Fault> {
 
 pub(super) fn end_of(replication: &Replication) -> Position {
     let offset_bytes = match &replication.role {
-        MemberRole::Primary { .. } | MemberRole::Endpoint => replication.offset_bytes,
+        MemberRole::Primary { .. } | MemberRole::Endpoint | MemberRole::Cluster(_) => {
+            replication.offset_bytes
+        }
         MemberRole::Replica { read_offset_bytes, .. } => (*read_offset_bytes).max(replication.offset_bytes),
     };
     Position { replid: replication.replid.clone(), offset_bytes }

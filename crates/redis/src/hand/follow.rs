@@ -55,7 +55,10 @@ fn verify(answers: &Answers, primary: &Address) -> Result<(), Fault> {
             "it is a replica that accepts writes",
             format!("find out who sets {READ_ONLY} to no"),
         )),
-        MemberRole::Replica { .. } | MemberRole::Primary { .. } | MemberRole::Endpoint => {
+        MemberRole::Replica { .. }
+        | MemberRole::Primary { .. }
+        | MemberRole::Endpoint
+        | MemberRole::Cluster(_) => {
             let what = format!("it was pointed at {primary} and is {}", replication.describe());
             Err(Fault::passing(what, "find out who re-pointed it, such as a Sentinel"))
         }

@@ -115,7 +115,7 @@ impl Found {
             MemberRole::Primary { replicas } => {
                 replicas.iter().map(|r| r.offset_bytes).filter(|o| *o > 0).min()
             }
-            MemberRole::Replica { .. } | MemberRole::Endpoint => None,
+            MemberRole::Replica { .. } | MemberRole::Endpoint | MemberRole::Cluster(_) => None,
         };
         let start = &options.lineage.start;
         let recent =

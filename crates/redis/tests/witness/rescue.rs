@@ -147,6 +147,7 @@ fn spec() -> GroupSpec {
         may_kill: false,
         durability: Durability::Local,
         on_no_site: OnNoSite::Refuse,
+        mirror: None,
         members: vec![member("primary", 1), member("standby", 2)],
     }
 }

@@ -29,6 +29,7 @@ pub(crate) fn help(world: &mut World) {
             }
             BlockReason::FenceUnproven { .. }
             | BlockReason::LossOverBudget { .. }
+            | BlockReason::ClusterDown { .. }
             | BlockReason::ManualFailover { .. } => Some(Wish::Failover { to: None, allow_data_loss: true }),
         },
     };

@@ -24,7 +24,7 @@ pub(crate) fn proven(world: &mut World, proof: &Proof, before: Option<&Group>) {
             MemberRole::Primary { replicas } => {
                 Some(replicas.iter().filter(|r| r.host == STRANGER).count() as u64)
             }
-            MemberRole::Replica { .. } | MemberRole::Endpoint => None,
+            MemberRole::Replica { .. } | MemberRole::Endpoint | MemberRole::Cluster(_) => None,
         }
     };
     world.truth.strangers_known = world.nodes.iter().filter_map(known).max().unwrap_or(0);

@@ -359,7 +359,7 @@ fn wanted(post: &Post, status: &MemberStatus) -> (String, u64) {
     }
     let behind = match &status.role {
         MemberRole::Primary { replicas } => replicas.iter().map(|r| r.offset_bytes).filter(|o| *o > 0).min(),
-        MemberRole::Replica { .. } | MemberRole::Endpoint => None,
+        MemberRole::Replica { .. } | MemberRole::Endpoint | MemberRole::Cluster(_) => None,
     };
     let (replid, start) = &post.lineage_start;
     let promoted = (*replid == status.replid).then_some(*start);

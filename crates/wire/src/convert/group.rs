@@ -3,15 +3,18 @@
 use super::{chosen, each, mirror, optional, parsed, required};
 use crate::{WireError, v1};
 use primacy_core::{
-    BlockReason, Blocked, Durability, Epoch, FailoverMode, FencePolicy, FenceQuorum, Group, GroupKind,
-    GroupSpec, GroupState, MemberSpec, NodeId, OnNoSite, Pause, Primary, Probe, Revision, WallTime,
+    BlockReason, Blocked, Durability, Epoch, FailoverMode, FencePolicy, FenceQuorum, GapPolicy, Group,
+    GroupKind, GroupSpec, GroupState, LagBudget, MemberSpec, MirrorEngine, MirrorSpec, NodeId, OnNoSite,
+    Pause, Primary, Probe, Revision, WallTime,
 };
 use std::collections::BTreeSet;
 
 /// What a record of format 1 means by an unset `tail_max_bytes`.
 const TAIL_MAX_BYTES: u64 = 64 << 20;
 
-mirror!(GroupKind { Redis, Endpoint });
+mirror!(GroupKind { Redis, Endpoint, Kafka });
+mirror!(MirrorEngine { Builtin, External });
+mirror!(GapPolicy { Refuse, Fill });
 mirror!(FailoverMode { Automatic, Manual });
 mirror!(FencePolicy { Witness, None });
 mirror!(Durability { Async, Local, Site });
@@ -20,11 +23,14 @@ mirror!(GroupState { Unassigned, Serving, Switching, Blocked, Paused });
 
 impl From<&Probe> for v1::Probe {
     fn from(probe: &Probe) -> Self {
-        use v1::probe::{Http, Kind};
+        use v1::probe::{Cluster, Http, Kind};
         let kind = match probe {
             Probe::Native => Kind::Native(v1::Nothing {}),
             Probe::Tcp => Kind::Tcp(v1::Nothing {}),
             Probe::Http { path } => Kind::Http(Http { path: path.clone() }),
+            Probe::Cluster { bootstrap } => {
+                Kind::Cluster(Cluster { bootstrap: bootstrap.iter().map(ToString::to_string).collect() })
+            }
         };
         Self { kind: Some(kind) }
     }
@@ -39,6 +45,11 @@ impl TryFrom<v1::Probe> for Probe {
             Kind::Native(v1::Nothing {}) => Probe::Native,
             Kind::Tcp(v1::Nothing {}) => Probe::Tcp,
             Kind::Http(http) => Probe::Http { path: http.path },
+            Kind::Cluster(cluster) => {
+                let all = cluster.bootstrap.iter().enumerate();
+                let bootstrap = all.map(|(i, a)| parsed(a, &format!("cluster.bootstrap[{i}]")));
+                Probe::Cluster { bootstrap: bootstrap.collect::<Result<_, _>>()? }
+            }
         })
     }
 }
@@ -83,6 +94,7 @@ impl From<&GroupSpec> for v1::GroupSpec {
             durability: Some(v1::Durability::from(spec.durability).into()),
             on_no_site: Some(v1::OnNoSite::from(spec.on_no_site).into()),
             members: spec.members.iter().map(Into::into).collect(),
+            mirror: spec.mirror.as_ref().map(Into::into),
         }
     }
 }
@@ -110,6 +122,60 @@ impl TryFrom<v1::GroupSpec> for GroupSpec {
             durability: durability.transpose()?.unwrap_or(durability_by_default),
             on_no_site: on_no_site.transpose()?.unwrap_or(OnNoSite::Refuse),
             members: each(spec.members, "members")?,
+            mirror: optional(spec.mirror, "mirror")?,
+        })
+    }
+}
+
+impl From<&MirrorSpec> for v1::MirrorSpec {
+    fn from(mirror: &MirrorSpec) -> Self {
+        Self {
+            engine: v1::MirrorEngine::from(mirror.engine).into(),
+            topics: mirror.topics.clone(),
+            groups: mirror.groups.clone(),
+            rate_max_bytes: mirror.rate_max_bytes,
+            gaps: v1::GapPolicy::from(mirror.gaps).into(),
+            max_lag: Some(mirror.max_lag.into()),
+        }
+    }
+}
+
+impl TryFrom<v1::MirrorSpec> for MirrorSpec {
+    type Error = WireError;
+
+    fn try_from(mirror: v1::MirrorSpec) -> Result<Self, WireError> {
+        Ok(Self {
+            engine: chosen::<v1::MirrorEngine, _>(mirror.engine, "engine")?,
+            topics: mirror.topics,
+            groups: mirror.groups,
+            rate_max_bytes: mirror.rate_max_bytes,
+            gaps: chosen::<v1::GapPolicy, _>(mirror.gaps, "gaps")?,
+            max_lag: required(mirror.max_lag, "max_lag")?,
+        })
+    }
+}
+
+impl From<LagBudget> for v1::LagBudget {
+    fn from(budget: LagBudget) -> Self {
+        use v1::lag_budget::Bound;
+        let bound = match budget {
+            LagBudget::Records(n) => Bound::Records(n),
+            LagBudget::Ms(ms) => Bound::Ms(ms),
+            LagBudget::Any => Bound::Any(v1::Nothing {}),
+        };
+        Self { bound: Some(bound) }
+    }
+}
+
+impl TryFrom<v1::LagBudget> for LagBudget {
+    type Error = WireError;
+
+    fn try_from(budget: v1::LagBudget) -> Result<Self, WireError> {
+        use v1::lag_budget::Bound;
+        Ok(match budget.bound.ok_or_else(|| WireError::missing("bound"))? {
+            Bound::Records(n) => LagBudget::Records(n),
+            Bound::Ms(ms) => LagBudget::Ms(ms),
+            Bound::Any(v1::Nothing {}) => LagBudget::Any,
         })
     }
 }
@@ -199,6 +265,9 @@ impl From<&BlockReason> for v1::BlockReason {
                 Kind::ManualFailover(OfMember { member: member.as_str().to_owned() })
             }
             BlockReason::NoFirstPrimary { detail } => Kind::NoFirstPrimary(OfAll { detail: detail.clone() }),
+            BlockReason::ClusterDown { member } => {
+                Kind::ClusterDown(OfMember { member: member.as_str().to_owned() })
+            }
         };
         Self { kind: Some(kind) }
     }
@@ -222,6 +291,9 @@ impl TryFrom<v1::BlockReason> for BlockReason {
                 BlockReason::ManualFailover { member: parsed(&of.member, "manual_failover.member")? }
             }
             Kind::NoFirstPrimary(of) => BlockReason::NoFirstPrimary { detail: of.detail },
+            Kind::ClusterDown(of) => {
+                BlockReason::ClusterDown { member: parsed(&of.member, "cluster_down.member")? }
+            }
         })
     }
 }

@@ -165,7 +165,12 @@ prop_compose! {
 }
 
 fn probe() -> impl Strategy<Value = Probe> {
-    prop_oneof![Just(Probe::Native), Just(Probe::Tcp), text().prop_map(|path| Probe::Http { path })]
+    prop_oneof![
+        Just(Probe::Native),
+        Just(Probe::Tcp),
+        text().prop_map(|path| Probe::Http { path }),
+        vec(address(), 0..3).prop_map(|bootstrap| Probe::Cluster { bootstrap }),
+    ]
 }
 
 fn member_spec() -> impl Strategy<Value = MemberSpec> {
@@ -188,6 +193,28 @@ fn durability() -> impl Strategy<Value = Durability> {
     proptest::sample::select(vec![Durability::Async, Durability::Local, Durability::Site])
 }
 
+fn lag_budget() -> impl Strategy<Value = LagBudget> {
+    prop_oneof![number().prop_map(LagBudget::Records), number().prop_map(LagBudget::Ms), Just(LagBudget::Any)]
+}
+
+prop_compose! {
+    fn mirror_spec()(
+        (builtin, fill) in (any::<bool>(), any::<bool>()),
+        (topics, groups) in (vec(text(), 0..3), vec(text(), 0..3)),
+        rate_max_bytes in option::of(number()),
+        max_lag in lag_budget(),
+    ) -> MirrorSpec {
+        MirrorSpec {
+            engine: if builtin { MirrorEngine::Builtin } else { MirrorEngine::External },
+            topics,
+            groups,
+            rate_max_bytes,
+            gaps: if fill { GapPolicy::Fill } else { GapPolicy::Refuse },
+            max_lag,
+        }
+    }
+}
+
 prop_compose! {
     pub(crate) fn group_spec()(
         name in group_name(),
@@ -198,10 +225,15 @@ prop_compose! {
         (endpoint, tail_max_bytes, may_kill, durability, degrade) in
             (any::<bool>(), number(), any::<bool>(), durability(), any::<bool>()),
         members in vec(member_spec(), 0..3),
+        mirror in option::of(mirror_spec()),
     ) -> GroupSpec {
         GroupSpec {
             name,
-            kind: if endpoint { GroupKind::Endpoint } else { GroupKind::Redis },
+            kind: match (&mirror, endpoint) {
+                (Some(_), _) => GroupKind::Kafka,
+                (None, true) => GroupKind::Endpoint,
+                (None, false) => GroupKind::Redis,
+            },
             failover: if automatic { FailoverMode::Automatic } else { FailoverMode::Manual },
             down_after_ms,
             max_loss,
@@ -211,6 +243,7 @@ prop_compose! {
             durability,
             on_no_site: if degrade { OnNoSite::Degrade } else { OnNoSite::Refuse },
             members,
+            mirror,
         }
     }
 }
@@ -242,6 +275,7 @@ fn block_reason() -> impl Strategy<Value = BlockReason> {
         text().prop_map(|detail| BlockReason::NoCandidate { detail }),
         member_name().prop_map(|member| BlockReason::ManualFailover { member }),
         text().prop_map(|detail| BlockReason::NoFirstPrimary { detail }),
+        member_name().prop_map(|member| BlockReason::ClusterDown { member }),
     ]
 }
 

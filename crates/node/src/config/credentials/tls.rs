@@ -20,7 +20,7 @@ pub(super) fn roots(pem: &[u8]) -> Result<RootCertStore, Wrong> {
 
 const NAME_ONE: &str = "name a PEM file with -----BEGIN CERTIFICATE-----";
 
-pub(super) fn chain(pem: &[u8]) -> Result<Chain, Wrong> {
+pub(in crate::config) fn chain(pem: &[u8]) -> Result<Chain, Wrong> {
     let read: Result<Chain, _> = CertificateDer::pem_slice_iter(pem).collect();
     let chain = read.map_err(|e| Wrong::new(format!("it is no valid PEM file: {e}"), NAME_ONE))?;
     if chain.is_empty() {
@@ -29,7 +29,7 @@ pub(super) fn chain(pem: &[u8]) -> Result<Chain, Wrong> {
     Ok(chain)
 }
 
-pub(super) fn key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, Wrong> {
+pub(in crate::config) fn key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, Wrong> {
     PrivateKeyDer::from_pem_slice(pem).map_err(|_| {
         Wrong::new("it holds no PEM private key", "name a PEM file with -----BEGIN PRIVATE KEY-----")
     })

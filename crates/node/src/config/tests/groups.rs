@@ -202,7 +202,6 @@ fn every_bad_key_of_a_groups_file_is_named() {
                 "name = \"features\"\non_no_site = \"wait\"",
                 "redis.features.on_no_site: \"wait\" is not known; write \"refuse\" or \"degrade\"",
             ),
-            ("[[redis]]", "[[kafka]]\n[[redis]]", "kafka: this version has no Kafka groups; remove the key"),
             (
                 "site = \"west\"\n",
                 "",

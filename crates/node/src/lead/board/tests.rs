@@ -35,6 +35,7 @@ fn state(members: &[&str]) -> State {
         may_kill: false,
         durability: Durability::Local,
         on_no_site: OnNoSite::Refuse,
+        mirror: None,
         members: members.collect(),
     };
     let mut state = State::default();

@@ -1,7 +1,7 @@
 //! What an apply would change, in lines a person reads.
 
 use primacy_core::{
-    FailoverMode, FencePolicy, Group, GroupSpec, LossBudget, MemberSpec, OnNoSite, Probe, State,
+    FailoverMode, FencePolicy, Group, GroupSpec, LossBudget, MemberSpec, MirrorSpec, OnNoSite, Probe, State,
 };
 use primacy_wire::v1;
 use std::time::Duration;
@@ -47,11 +47,29 @@ fn one(known: Option<&Group>, wanted: &GroupSpec) -> v1::Change {
     ];
     lines
         .extend(pairs.into_iter().filter(|(_, a, b)| a != b).map(|(key, a, b)| format!("{key}: {a} -> {b}")));
+    lines.extend(mirror_lines(known.spec.mirror.as_ref(), wanted.mirror.as_ref()));
     lines.extend(member_lines(&known.spec, wanted));
     if lines.is_empty() {
         lines.push("the order of the members".to_owned());
     }
     change(wanted, v1::ChangeKind::Changed, lines)
+}
+
+fn mirror_lines(known: Option<&MirrorSpec>, wanted: Option<&MirrorSpec>) -> Vec<String> {
+    let settings = |m: &MirrorSpec| {
+        let rate = m.rate_max_bytes.map_or_else(|| "no limit".to_owned(), |rate| format!("{}/s", size(rate)));
+        [
+            ("mirror", m.engine.word().to_owned()),
+            ("topics", m.topics.join(" ")),
+            ("groups", m.groups.join(" ")),
+            ("mirror_rate", rate),
+            ("gaps", m.gaps.word().to_owned()),
+            ("max_lag", m.max_lag.to_string()),
+        ]
+    };
+    let (Some(known), Some(wanted)) = (known, wanted) else { return vec![] };
+    let pairs = settings(known).into_iter().zip(settings(wanted)).filter(|(a, b)| a != b);
+    pairs.map(|((key, a), (_, b))| format!("{key}: {a} -> {b}")).collect()
 }
 
 fn member_lines(known: &GroupSpec, wanted: &GroupSpec) -> Vec<String> {
@@ -75,6 +93,13 @@ fn describe(m: &MemberSpec) -> String {
         Probe::Native => String::new(),
         Probe::Tcp => ", probe tcp".to_owned(),
         Probe::Http { path } => format!(", probe http:{path}"),
+        Probe::Cluster { bootstrap } => match bootstrap.get(1..) {
+            Some([]) | None => String::new(),
+            Some(more) => {
+                let more: Vec<String> = more.iter().map(ToString::to_string).collect();
+                format!(" {}", more.join(" "))
+            }
+        },
     };
     format!("{} at {}, priority {}{probe}", m.site, m.address, m.priority)
 }

@@ -1,6 +1,8 @@
 //! Looks over the servers that are to become members: each new one, each whose address changed, and all of a group that
 //! asks for a witness from now on.
 
+mod kafka;
+
 use super::super::Shared;
 use super::super::access::access_for;
 use crate::config::Problem;
@@ -55,7 +57,13 @@ pub(super) async fn look_over(shared: &Arc<Shared>, groups: &[GroupSpec], known:
         let key = format!("redis.{}.member.{}.address", group.name, member.name);
         match found {
             Ok(inspection) => {
-                looked.problems.extend(shared_server(&mut servers, &group.name, &member, &inspection, key));
+                looked.problems.extend(shared_server(
+                    &mut servers,
+                    &group.name,
+                    &member,
+                    &inspection.run_id,
+                    key,
+                ));
                 match boot(group, &member, inspection.boot) {
                     Some(Boot::Refused(problem)) => looked.problems.push(problem),
                     Some(Boot::Noted(text)) => {
@@ -70,6 +78,7 @@ pub(super) async fn look_over(shared: &Arc<Shared>, groups: &[GroupSpec], known:
             }
         }
     }
+    kafka::look_over(shared, groups, known, &mut servers, &mut looked).await;
     looked
 }
 
@@ -138,11 +147,11 @@ fn shared_server(
     servers: &mut BTreeMap<String, String>,
     group: &GroupName,
     member: &MemberSpec,
-    inspection: &Inspection,
+    run_id: &str,
     key: String,
 ) -> Option<Problem> {
     let me = format!("{} in group {group}", member.name);
-    let other = servers.insert(inspection.run_id.clone(), me.clone()).filter(|other| *other != me)?;
+    let other = servers.insert(run_id.to_owned(), me.clone()).filter(|other| *other != me)?;
     Some(Problem {
         key,
         reason: format!("{} leads to the same server as {other}", member.address),

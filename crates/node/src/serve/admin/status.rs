@@ -1,5 +1,7 @@
 //! Status: everything this node knows and sees of the groups, and why one is not healthy.
 
+mod kafka;
+
 use super::super::answer::{self, Fresh};
 use super::super::{Shared, refuse};
 use primacy_core::detect::{self, CURRENT_WITHIN, Health, Verdict};
@@ -122,11 +124,13 @@ impl Seen<'_> {
             link_up: if is_primary { None } else { fresh.and_then(link_up) },
             shut: fresh.filter(|_| redis).map(|status| !status.accepts_writes()),
             rtt_us: self.rtt_us(m),
-            version: last.filter(|_| redis).map(|status| status.version.clone()),
+            version: last.filter(|s| !s.version.is_empty()).map(|status| status.version.clone()),
             eligible: !is_primary && group.primary.is_some() && why_not.is_none(),
             why_not,
             evidence: verdict.evidence.iter().map(Into::into).collect(),
             priority: m.priority,
+            cluster: last.and_then(kafka::cluster),
+            mirror: self.mirror(m),
         }
     }
 
@@ -179,6 +183,7 @@ impl Seen<'_> {
                 );
             }
         }
+        notes.extend(self.kafka_notes());
         for (m, verdict) in verdicts {
             let (without, with) = (self.sites(m, false), self.sites(m, true));
             if verdict.health == Health::Suspected && !without.is_empty() && !with.is_empty() {
@@ -276,7 +281,7 @@ impl Seen<'_> {
 fn link_up(status: &MemberStatus) -> Option<bool> {
     match &status.role {
         MemberRole::Replica { link_up, .. } => Some(*link_up),
-        MemberRole::Primary { .. } | MemberRole::Endpoint => None,
+        MemberRole::Primary { .. } | MemberRole::Endpoint | MemberRole::Cluster(_) => None,
     }
 }
 
