@@ -45,7 +45,7 @@ impl Debtors {
         }
         let replicas = match &status.role {
             MemberRole::Primary { replicas } => replicas.as_slice(),
-            MemberRole::Replica { .. } | MemberRole::Endpoint => &[],
+            MemberRole::Replica { .. } | MemberRole::Endpoint | MemberRole::Cluster(_) => &[],
         };
         let owes = |member: &MemberSpec| {
             let address = &member.address;
