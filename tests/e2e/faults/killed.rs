@@ -15,9 +15,10 @@ fn check_death(t: &Value, old: &str) {
 /// Has the primary save for long, by a child that holds its connections open beyond its death.
 async fn begin_to_save(scene: &Scene, primary: &str) {
     let server = scene.d.group.member(primary).unwrap();
-    // Half a second a key, of which there is one for each client at least.
+    // A fifth of a second a key, of which there is one for each client at least; so long the child takes to notice that
+    // its parent is gone.
     let mut ours = server.connection().await.unwrap();
-    let slowly = ["SET", "rdb-key-save-delay", "500000"];
+    let slowly = ["SET", "rdb-key-save-delay", "200000"];
     redis::cmd("CONFIG").arg(&slowly).query_async::<()>(&mut ours).await.unwrap();
     let mut client = RedisAddress::new(server.address()).connect().await.unwrap();
     redis::cmd("BGSAVE").query_async::<()>(&mut client).await.unwrap();
