@@ -9,15 +9,18 @@
 //! asks before each write whether it still may.
 
 mod access;
+mod batch;
+mod calls;
 pub mod link;
 pub mod mirror;
 mod pattern;
 pub mod probe;
 mod rate;
+mod wire;
 
 pub use access::{ClusterAccess, Identity, Mechanism, Sasl, Security, Tls};
 pub use link::{Cluster, LinkError};
-pub use mirror::{Authority, Gaps, MirrorPlan, MirrorStatus};
+pub use mirror::{Authority, Gaps, Mirror, MirrorPlan, MirrorStatus};
 pub use pattern::{PatternError, Patterns};
 pub use probe::{ClusterAnswer, ClusterProbe};
 pub use rate::RateLimit;

@@ -32,12 +32,12 @@ impl RateLimit {
     }
 
     /// The most that one fetch should ask for: a fifth of a second's worth, so that others have their turn soon.
-    pub fn portion_bytes(&self) -> u64 {
+    pub(crate) fn portion_bytes(&self) -> u64 {
         self.with(|bucket, _| bucket.rate / 5)
     }
 
     /// Waits until more may cross.
-    pub async fn admit(&self) {
+    pub(crate) async fn admit(&self) {
         let _turn = self.shared.turn.lock().await;
         loop {
             let wait = self.with(Bucket::wait);
@@ -49,7 +49,7 @@ impl RateLimit {
     }
 
     /// Says how much has crossed.
-    pub fn charge(&self, bytes: u64) {
+    pub(crate) fn charge(&self, bytes: u64) {
         self.with(|bucket, now| bucket.charge(now, bytes));
     }
 

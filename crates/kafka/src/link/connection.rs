@@ -9,6 +9,7 @@ use super::guarded::Guarded;
 use bytes::{Buf, Bytes, BytesMut};
 use kafka_protocol::messages::{ApiKey, RequestHeader};
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Message, Request, StrBytes};
+use primacy_core::Moment;
 use primacy_runtime::{Stream, Task};
 use std::collections::BTreeMap;
 use std::io;
@@ -78,25 +79,25 @@ impl Connection {
         self.wire.call_version(request, version, within).await
     }
 
-    /// Asks with a request that is already encoded, whose header ends with the client id, and returns what follows the
+    /// Sends a request that is already encoded, in the order of the calls, and returns what to await: what follows the
     /// correlation id of the answer.
-    ///
-    /// # Errors
-    /// Those of the link. After a timeout the connection is closed.
-    pub async fn call_encoded(
-        &self,
+    pub(crate) async fn begin(
+        self: &Arc<Self>,
         key: ApiKey,
         version: i16,
         body: Vec<Bytes>,
         within: Duration,
-    ) -> Result<BytesMut, LinkError> {
+    ) -> Result<impl Future<Output = Result<BytesMut, LinkError>> + Send + use<>, LinkError> {
         let (low, high) = self.versions_of(key).unwrap_or((0, -1));
         if !(low..=high).contains(&version) {
             return Err(self.unsupported(&format!("{key:?} {version}")));
         }
         let header =
             RequestHeader::default().with_request_api_key(key as i16).with_request_api_version(version);
-        self.wire.exchange(header, 1, body, within).await
+        let deadline = primacy_runtime::now().after(within);
+        let answered = self.wire.send(header, 1, body, deadline).await?;
+        let connection = self.clone();
+        Ok(async move { connection.wire.receive(answered, deadline).await })
     }
 
     fn negotiated<R: Request>(&self) -> Result<i16, LinkError> {
@@ -161,17 +162,19 @@ impl Wire {
         request.encode(&mut body, version).map_err(|e| wrong(&e))?;
         let header = RequestHeader::default().with_request_api_key(R::KEY).with_request_api_version(version);
         let header_version = R::header_version(version);
-        let answer = self.exchange(header, header_version, vec![body.freeze()], within).await?;
+        let deadline = primacy_runtime::now().after(within);
+        let answered = self.send(header, header_version, vec![body.freeze()], deadline).await?;
+        let answer = self.receive(answered, deadline).await?;
         decode::<R>(answer.freeze(), version).map_err(|e| wrong(&e))
     }
 
-    async fn exchange(
+    async fn send(
         &self,
         header: RequestHeader,
         header_version: i16,
         body: Vec<Bytes>,
-        within: Duration,
-    ) -> Result<BytesMut, LinkError> {
+        deadline: Moment,
+    ) -> Result<oneshot::Receiver<BytesMut>, LinkError> {
         let correlation = self.correlation.fetch_add(1, Ordering::Relaxed);
         let header = header.with_correlation_id(correlation).with_client_id(Some(self.client_id.clone()));
         let mut head = BytesMut::from(&[0; 4][..]);
@@ -185,16 +188,30 @@ impl Wire {
         segments.extend(body);
 
         let (answer, answered) = oneshot::channel();
-        let asking = async {
-            self.outgoing.send(Outgoing { correlation, segments, answer }).await.map_err(|_| self.ended())?;
-            answered.await.map_err(|_| self.ended())
-        };
-        if let Ok(answer) = primacy_runtime::timeout(within, asking).await {
-            return answer;
+        let sending = self.outgoing.send(Outgoing { correlation, segments, answer });
+        match primacy_runtime::timeout_at(deadline, sending).await {
+            Ok(Ok(())) => Ok(answered),
+            Ok(Err(_)) => Err(self.ended()),
+            Err(_) => Err(self.expire()),
         }
+    }
+
+    async fn receive(
+        &self,
+        answered: oneshot::Receiver<BytesMut>,
+        deadline: Moment,
+    ) -> Result<BytesMut, LinkError> {
+        match primacy_runtime::timeout_at(deadline, answered).await {
+            Ok(answer) => answer.map_err(|_| self.ended()),
+            Err(_) => Err(self.expire()),
+        }
+    }
+
+    /// Ends the connection: what is behind a late answer is late too.
+    fn expire(&self) -> LinkError {
         self.end(LinkError::Timeout(self.address.clone()));
         self.task.abort();
-        Err(LinkError::Timeout(self.address.clone()))
+        LinkError::Timeout(self.address.clone())
     }
 
     fn end(&self, error: LinkError) {

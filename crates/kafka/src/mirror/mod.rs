@@ -1,9 +1,129 @@
 //! The mirror: from the active cluster to one standby, every record at its own offset.
+//!
+//! Whole batches go from Fetch to Produce, compressed as they are. Each acknowledgement must name the offset that the
+//! record has at the source; the first that does not ends the copying of its topic, because a log cannot be mended.
+//! What is written is stamped with a producer id of our own, so that the target drops what it is sent twice and refuses
+//! what comes out of order, and so that a newer owner's first batch shuts out an older owner.
 
+mod context;
+mod engine;
+mod fill;
+mod judge;
+mod ledger;
+mod part;
 mod plan;
+mod prepare;
+mod pull;
+mod push;
+mod reader;
+mod report;
 mod status;
+mod survey;
+mod topics;
+mod verify;
 
 pub use plan::{Authority, Gaps, MirrorPlan};
 pub use status::{
     GroupStatus, Lag, MirrorStatus, Mode, PartitionStatus, Progress, Side, TopicState, TopicStatus, Unaligned,
 };
+
+use crate::calls::init_producer;
+use crate::link::LinkError;
+use context::Context;
+use engine::{Ended, Engine};
+use ledger::Ledger;
+use primacy_runtime::Task;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// How long to rest when the target cannot be reached to begin.
+const REST: Duration = Duration::from_millis(500);
+
+/// A running mirror. Dropping it ends it where it stands.
+pub struct Mirror {
+    status: watch::Receiver<MirrorStatus>,
+    stop: watch::Sender<bool>,
+    task: Task<()>,
+}
+
+impl Mirror {
+    /// Starts copying. What goes wrong is told by the status, and tried again.
+    pub fn start(plan: MirrorPlan) -> Mirror {
+        let (status, told) = watch::channel(MirrorStatus::new(&plan.group, plan.epoch));
+        let (stop, stopped) = watch::channel(false);
+        let task = primacy_runtime::spawn(run(plan, status, stopped));
+        Mirror { status: told, stop, task }
+    }
+
+    /// How it goes.
+    pub fn status(&self) -> MirrorStatus {
+        self.status.borrow().clone()
+    }
+
+    /// How it goes, each time that changes.
+    pub fn watch(&self) -> watch::Receiver<MirrorStatus> {
+        self.status.clone()
+    }
+
+    /// Ends it, and writes down on the target how far it came.
+    pub async fn stop(self) {
+        // It may have ended by itself.
+        let _ = self.stop.send(true);
+        let _ = self.task.await;
+    }
+}
+
+async fn run(plan: MirrorPlan, status: watch::Sender<MirrorStatus>, stop: watch::Receiver<bool>) {
+    let context = match Context::new(plan, status.clone()) {
+        Ok(context) => context,
+        Err(e) => {
+            tracing::error!("the mirror cannot be started: {e}");
+            status.send_modify(|status| status.stopped = Some(format!("{e}; {}", e.remedy())));
+            return;
+        }
+    };
+    let (found, surveyed) = watch::channel(None);
+    let _survey = primacy_runtime::spawn(survey::run(context.clone(), found));
+    let mut stopping = stop.clone();
+    let opening = tokio::select! {
+        _ = stopping.wait_for(|stop| *stop) => return,
+        opening = open(&context) => opening,
+    };
+    let (producer, ledger) = opening;
+    let mut engine = Engine::new(context.clone(), surveyed, producer, ledger);
+    match engine.run(stop).await {
+        Ended::Stopped => engine.close().await,
+        Ended::Fenced => {
+            tracing::warn!(
+                group = context.plan.group,
+                "a newer owner of the mirror writes: this one has ended"
+            );
+            status.send_modify(|status| status.stopped = Some("a newer owner of the mirror writes".into()));
+        }
+    }
+}
+
+/// A producer in a new epoch, and what was written down before: from here on no older owner can write where we do.
+async fn open(context: &Arc<Context>) -> (crate::batch::Producer, Ledger) {
+    loop {
+        let opened: Result<_, LinkError> = async {
+            if !context.plan.authority.holds() {
+                return Err(LinkError::Configuration("it holds no lease to write".into()));
+            }
+            let producer = init_producer(&context.target, &context.own_name()).await?;
+            Ok((producer, Ledger::open(context).await?))
+        }
+        .await;
+        match opened {
+            Ok(opened) => {
+                context.status.send_modify(|status| status.stopped = None);
+                return opened;
+            }
+            Err(e) => {
+                context.status.send_modify(|status| status.stopped = Some(format!("{e}; {}", e.remedy())));
+                tokio::time::sleep(REST).await;
+            }
+        }
+    }
+}

@@ -21,6 +21,8 @@ pub struct MirrorStatus {
     pub target: Side,
     /// Why it does not write although it could; none while it may.
     pub stopped: Option<String>,
+    /// What else goes wrong, by what was being done, each with its remedy.
+    pub problems: BTreeMap<String, String>,
     /// Its topics.
     pub topics: BTreeMap<String, TopicStatus>,
     /// The consumer groups whose offsets it copies.
@@ -162,7 +164,7 @@ pub struct GroupStatus {
 
 impl MirrorStatus {
     /// The status of a mirror that has just begun.
-    pub fn new(group: &str, epoch: u64) -> MirrorStatus {
+    pub(crate) fn new(group: &str, epoch: u64) -> MirrorStatus {
         MirrorStatus {
             group: group.to_owned(),
             epoch,
@@ -171,6 +173,7 @@ impl MirrorStatus {
             source: Side::default(),
             target: Side::default(),
             stopped: None,
+            problems: BTreeMap::new(),
             topics: BTreeMap::new(),
             groups: BTreeMap::new(),
             lag: Lag::default(),

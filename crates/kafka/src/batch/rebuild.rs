@@ -1,0 +1,146 @@
+//! Writes a batch anew in which compaction left gaps: every offset gets a record, those that were there keep their
+//! bytes.
+
+use super::filler::put_filler;
+use super::{
+    ATTRIBUTES, BadBatch, COUNT, FILLER_KEY, HEADER_BYTES, Header, LAST_OFFSET_DELTA, PREFIX_BYTES, field,
+    put, seal,
+};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use kafka_protocol::compression::{Decompressor, Gzip, Lz4, Snappy, Zstd};
+
+const COMPRESSION: i16 = 0x07;
+
+/// A whole batch with a record for each of its offsets, not compressed.
+pub(crate) fn rebuild(header: &Header, batch: &Bytes) -> Result<BytesMut, BadBatch> {
+    let mut out = BytesMut::from(batch.get(..HEADER_BYTES).ok_or(BadBatch::Malformed)?);
+    let mut records = decompress(header.attributes & COMPRESSION, batch.slice(HEADER_BYTES..))?;
+    let mut next = 0;
+    for _ in 0..header.count {
+        let mut record = records.clone();
+        let length = usize::try_from(get_varint(&mut record)?).map_err(|_| BadBatch::Malformed)?;
+        let size = records.len() - record.len() + length;
+        if records.len() < size {
+            return Err(BadBatch::Malformed);
+        }
+        let whole = records.split_to(size);
+        record.try_get_u8().map_err(|_| BadBatch::Malformed)?;
+        get_varint(&mut record)?;
+        let delta = get_varint(&mut record)?;
+        if delta < next || delta > i64::from(header.last_offset_delta) {
+            return Err(BadBatch::Malformed);
+        }
+        (next..delta).for_each(|delta| put_filler(&mut out, delta, Some(FILLER_KEY)));
+        out.put_slice(&whole);
+        next = delta + 1;
+    }
+    (next..=i64::from(header.last_offset_delta))
+        .for_each(|delta| put_filler(&mut out, delta, Some(FILLER_KEY)));
+    let length = u32::try_from(out.len() - PREFIX_BYTES).map_err(|_| BadBatch::Malformed)?;
+    put(&mut out, 8, length.to_be_bytes());
+    let attributes = i16::from_be_bytes(field(&out, ATTRIBUTES)) & !COMPRESSION;
+    put(&mut out, ATTRIBUTES, attributes.to_be_bytes());
+    put(&mut out, LAST_OFFSET_DELTA, header.last_offset_delta.to_be_bytes());
+    put(&mut out, COUNT, (header.last_offset_delta + 1).to_be_bytes());
+    seal(&mut out);
+    Ok(out)
+}
+
+fn decompress(codec: i16, mut records: Bytes) -> Result<Bytes, BadBatch> {
+    let keep = |bytes: &mut Bytes| Ok(bytes.clone());
+    let plain = match codec {
+        0 => return Ok(records),
+        1 => Gzip::decompress(&mut records, keep),
+        2 => Snappy::decompress(&mut records, keep),
+        3 => Lz4::decompress(&mut records, keep),
+        4 => Zstd::decompress(&mut records, keep),
+        _ => return Err(BadBatch::Malformed),
+    };
+    plain.map_err(|_| BadBatch::Corrupt)
+}
+
+fn get_varint(bytes: &mut Bytes) -> Result<i64, BadBatch> {
+    let mut value = 0_u64;
+    for shift in (0..70).step_by(7) {
+        let byte = bytes.try_get_u8().map_err(|_| BadBatch::Malformed)?;
+        value |= u64::from(byte & 0x7f).checked_shl(shift).unwrap_or(0);
+        if byte & 0x80 == 0 {
+            return Ok((value >> 1).cast_signed() ^ -(value & 1).cast_signed());
+        }
+    }
+    Err(BadBatch::Malformed)
+}
+
+/// Zigzag, as records use it.
+#[cfg(test)]
+fn varint(value: i64) -> Bytes {
+    let mut bytes = BytesMut::new();
+    super::filler::put_varint(&mut bytes, value);
+    bytes.freeze()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::super::{first, verify};
+    use super::*;
+    use kafka_protocol::indexmap::IndexMap;
+    use kafka_protocol::records::{
+        Compression, Record, RecordBatchDecoder, RecordBatchEncoder, RecordEncodeOptions, TimestampType,
+    };
+    use proptest::prelude::*;
+
+    fn record(offset: i64) -> Record {
+        Record {
+            transactional: false,
+            control: false,
+            delete_horizon: false,
+            partition_leader_epoch: -1,
+            producer_id: -1,
+            producer_epoch: -1,
+            timestamp_type: TimestampType::Creation,
+            offset,
+            sequence: offset as i32 - 100,
+            timestamp: 1_000 + offset,
+            key: Some(Bytes::from(format!("k{offset}"))),
+            value: Some(Bytes::from(vec![b'v'; 50])),
+            headers: IndexMap::new(),
+        }
+    }
+
+    #[test]
+    fn gaps_are_filled_and_records_keep_their_bytes_in_all_codecs() {
+        let kept = [100, 101, 105, 106, 109];
+        for compression in
+            [Compression::None, Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd]
+        {
+            let records = kept.map(record);
+            let options = RecordEncodeOptions { version: 2, compression };
+            let mut bytes = BytesMut::new();
+            RecordBatchEncoder::encode(&mut bytes, records.iter(), &options).unwrap();
+            let header = first(&bytes).unwrap().unwrap();
+            assert!(!header.is_dense());
+            let dense = rebuild(&header, &bytes.freeze()).unwrap();
+            assert_eq!(verify(&dense), Ok(()));
+            let rebuilt = first(&dense).unwrap().unwrap();
+            assert!(rebuilt.is_dense() && rebuilt.end() == 110 && rebuilt.size == dense.len());
+            let read = RecordBatchDecoder::decode(&mut dense.freeze()).unwrap().records;
+            assert_eq!(read.len(), 10);
+            for found in read {
+                match kept.iter().find(|offset| **offset == found.offset) {
+                    Some(offset) => {
+                        assert_eq!((found.key, found.value), (record(*offset).key, record(*offset).value))
+                    }
+                    None => assert_eq!((found.key.as_deref(), found.value), (Some(FILLER_KEY), None)),
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn varints_come_back(value in any::<i64>()) {
+            prop_assert_eq!(get_varint(&mut varint(value)), Ok(value));
+        }
+    }
+}

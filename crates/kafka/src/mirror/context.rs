@@ -1,0 +1,40 @@
+//! What the parts of one mirror share.
+
+use super::{MirrorPlan, MirrorStatus};
+use crate::link::{Cluster, LinkError, Topology};
+use crate::pattern::OWN_PREFIX;
+use std::sync::Arc;
+use tokio::sync::{Notify, watch};
+
+/// The plan, both clusters, and where to say how it goes.
+pub(super) struct Context {
+    pub(super) plan: MirrorPlan,
+    pub(super) source: Cluster,
+    pub(super) target: Cluster,
+    pub(super) status: watch::Sender<MirrorStatus>,
+    /// Asks for another look at both clusters.
+    pub(super) look: Notify,
+}
+
+/// Both clusters at one moment.
+#[derive(Debug)]
+pub(super) struct Surveyed {
+    pub(super) source: Topology,
+    pub(super) target: Topology,
+}
+
+impl Context {
+    pub(super) fn new(
+        plan: MirrorPlan,
+        status: watch::Sender<MirrorStatus>,
+    ) -> Result<Arc<Context>, LinkError> {
+        let source = Cluster::new(plan.source.clone())?;
+        let target = Cluster::new(plan.target.clone())?;
+        Ok(Arc::new(Context { plan, source, target, status, look: Notify::new() }))
+    }
+
+    /// The transactional id, and the consumer group, in which the target keeps what is ours.
+    pub(super) fn own_name(&self) -> String {
+        format!("{OWN_PREFIX}{}", self.plan.group)
+    }
+}

@@ -1,0 +1,598 @@
+//! The loop of a mirror: one owner of all that is under way, so that nothing is shared and each decision sees it all.
+//!
+//! Fetches, produces, preparations and surveys run beside it and report here; it keeps the state of each partition,
+//! starts what can be started, and judges what comes back.
+
+use super::context::{Context, Surveyed};
+use super::judge::{self, Ack, Take};
+use super::part::{Part, Phase};
+use super::prepare::{self, Asked, Outcome, Prepared};
+use super::pull::{self, Pull, PullKey, Pulled};
+use super::push::{IN_FLIGHT_MAX, Job, Push, Pushed, Sent, TIMEOUT_MS};
+use super::{Gaps, Unaligned, ledger, report};
+use crate::batch::{self, Producer};
+use crate::calls::init_producer;
+use crate::link::LinkError;
+use crate::wire::fetch::Fetched;
+use crate::wire::produce;
+use bytes::Bytes;
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt, future::BoxFuture};
+use kafka_protocol::error::ResponseError;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use uuid::Uuid;
+
+/// Lanes to each source broker: while one answer crosses, the next request is on its way.
+const LANES: u8 = 2;
+
+/// The least that a fetch asks for.
+const FETCH_BYTES_MIN: usize = 256 << 10;
+
+/// What is sent in one request, unless one batch is larger.
+const PUSH_BYTES: usize = 2 << 20;
+
+const TICK: Duration = Duration::from_millis(200);
+
+/// How long a partition rests after something did not go well.
+const REST: Duration = Duration::from_millis(300);
+
+/// Why the loop ended.
+#[derive(Debug)]
+pub(super) enum Ended {
+    /// It was asked to.
+    Stopped,
+    /// A newer owner writes.
+    Fenced,
+}
+
+/// A topic that is copied.
+pub(super) struct Copied {
+    pub(super) source_id: Uuid,
+    pub(super) target_id: Uuid,
+    pub(super) unaligned: Option<Unaligned>,
+    pub(super) parts: BTreeMap<i32, usize>,
+}
+
+pub(super) struct Engine {
+    pub(super) context: Arc<Context>,
+    pub(super) parts: Vec<Part>,
+    pub(super) topics: BTreeMap<Arc<str>, Copied>,
+    pub(super) pulls: BTreeMap<PullKey, Pull>,
+    pub(super) meter: report::Meter,
+    pub(super) ledger: ledger::Ledger,
+    pushes: BTreeMap<i32, Push>,
+    pulled: FuturesUnordered<BoxFuture<'static, Pulled>>,
+    results: (mpsc::UnboundedSender<Pushed>, mpsc::UnboundedReceiver<Pushed>),
+    prepared: (mpsc::UnboundedSender<Prepared>, mpsc::UnboundedReceiver<Prepared>),
+    /// Work beside the copying, each with what it found out.
+    asides: FuturesUnordered<BoxFuture<'static, ledger::Aside>>,
+    budget: Arc<Semaphore>,
+    surveyed: watch::Receiver<Option<Arc<Surveyed>>>,
+    latest: Option<Arc<Surveyed>>,
+    producer: Producer,
+    turn: usize,
+}
+
+impl Engine {
+    pub(super) fn new(
+        context: Arc<Context>,
+        surveyed: watch::Receiver<Option<Arc<Surveyed>>>,
+        producer: Producer,
+        ledger: ledger::Ledger,
+    ) -> Engine {
+        let budget = Arc::new(Semaphore::new(context.plan.buffer_bytes_max.max(FETCH_BYTES_MIN) >> 10));
+        Engine {
+            context,
+            parts: Vec::new(),
+            topics: BTreeMap::new(),
+            pulls: BTreeMap::new(),
+            meter: report::Meter::default(),
+            ledger,
+            pushes: BTreeMap::new(),
+            pulled: FuturesUnordered::new(),
+            results: mpsc::unbounded_channel(),
+            prepared: mpsc::unbounded_channel(),
+            asides: FuturesUnordered::new(),
+            budget,
+            surveyed,
+            latest: None,
+            producer,
+            turn: 0,
+        }
+    }
+
+    /// Copies until it is told to stop, or may no longer.
+    pub(super) async fn run(&mut self, mut stop: watch::Receiver<bool>) -> Ended {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let now = Instant::now();
+            self.push(now);
+            self.pull(now);
+            tokio::select! {
+                biased;
+                _ = stop.wait_for(|stop| *stop) => return Ended::Stopped,
+                Some(pushed) = self.results.1.recv() => {
+                    if let Some(ended) = self.on_pushed(pushed) {
+                        return ended;
+                    }
+                }
+                Some(pulled) = self.pulled.next(), if !self.pulled.is_empty() => self.on_pulled(pulled),
+                Some(prepared) = self.prepared.1.recv() => self.on_prepared(prepared),
+                Some(aside) = self.asides.next(), if !self.asides.is_empty() => self.on_aside(aside),
+                Ok(()) = self.surveyed.changed() => self.on_survey(),
+                _ = tick.tick() => self.on_tick(),
+            }
+        }
+    }
+
+    /// Writes down what is aligned, at the end.
+    pub(super) async fn close(&mut self) {
+        let due = self.ledger.due(&self.parts, true);
+        ledger::write(&self.context, due).await;
+    }
+
+    fn part_of(&self, topic: &str, partition: i32) -> Option<usize> {
+        self.topics.get(topic)?.parts.get(&partition).copied()
+    }
+
+    // --- what there is ---
+
+    fn on_survey(&mut self) {
+        let Some(surveyed) = self.surveyed.borrow_and_update().clone() else { return };
+        let now = Instant::now();
+        let context = self.context.clone();
+        let meant = surveyed.source.topics.iter().filter(|(name, _)| context.plan.topics.match_topic(name));
+        let mut seen = BTreeSet::new();
+        for (name, source) in meant {
+            let Some(target) = surveyed.target.topics.get(name) else { continue };
+            let name: Arc<str> = name.as_str().into();
+            seen.insert(name.clone());
+            self.recognise(&name, source.id, target.id, now);
+            for partition in source.partitions.keys().filter(|p| target.partitions.contains_key(p)) {
+                let part = match self.part_of(&name, *partition) {
+                    Some(part) => part,
+                    None => self.add_part(&name, *partition, now),
+                };
+                let part = &mut self.parts[part];
+                part.source_leader = surveyed.source.leader(&name, *partition);
+                part.target_leader = surveyed.target.leader(&name, *partition);
+            }
+        }
+        // What is gone on either side is left alone; the target keeps what it has.
+        for (name, topic) in &self.topics {
+            if seen.contains(name) {
+                continue;
+            }
+            for part in topic.parts.values() {
+                let part = &mut self.parts[*part];
+                part.source_leader = None;
+                if part.is_running() {
+                    part.restart(now);
+                }
+            }
+        }
+        self.latest = Some(surveyed);
+        self.prepare(now);
+    }
+
+    /// Notices a topic that is not the one it was.
+    fn recognise(&mut self, name: &Arc<str>, source_id: Uuid, target_id: Uuid, now: Instant) {
+        let topic = self.topics.entry(name.clone()).or_insert_with(|| Copied {
+            source_id,
+            target_id,
+            unaligned: None,
+            parts: BTreeMap::new(),
+        });
+        if topic.target_id != target_id {
+            // It was deleted on the standby and is copied anew.
+            topic.target_id = target_id;
+            topic.source_id = source_id;
+            topic.unaligned = None;
+            for part in topic.parts.values() {
+                self.parts[*part].kept = None;
+                self.parts[*part].restart(now);
+            }
+        } else if topic.source_id != source_id {
+            topic.source_id = source_id;
+            self.refuse(name, judge::recreated(None));
+        }
+    }
+
+    fn add_part(&mut self, name: &Arc<str>, partition: i32, now: Instant) -> usize {
+        let part = self.parts.len();
+        let place = (name.clone(), partition);
+        let mut new = Part::new(place.clone(), now);
+        new.kept = self.ledger.kept(&place);
+        self.parts.push(new);
+        if let Some(topic) = self.topics.get_mut(name) {
+            topic.parts.insert(partition, part);
+            if topic.unaligned.is_some() {
+                self.parts[part].stop();
+            }
+        }
+        part
+    }
+
+    /// Leaves a topic alone.
+    fn refuse(&mut self, topic: &str, why: Unaligned) {
+        let Some(copied) = self.topics.get_mut(topic) else { return };
+        if copied.unaligned.is_none() {
+            tracing::warn!(group = self.context.plan.group, topic, "unaligned: {why}");
+            copied.unaligned = Some(why);
+        }
+        copied.parts.values().for_each(|part| self.parts[*part].stop());
+    }
+
+    fn refuse_part(&mut self, part: usize, why: Unaligned) {
+        let topic = self.parts[part].place.0.clone();
+        self.refuse(&topic, why);
+    }
+
+    // --- where copying begins ---
+
+    fn prepare(&mut self, now: Instant) {
+        let Some(surveyed) = self.latest.clone() else { return };
+        let mut asked = Vec::new();
+        let mut wrote = false;
+        for (index, part) in self.parts.iter_mut().enumerate() {
+            let due = matches!(part.phase, Phase::Waiting(at) if at <= now);
+            if due && part.source_leader.is_some() && part.target_leader.is_some() {
+                part.phase = Phase::Preparing;
+                wrote |= part.has_written_as(self.producer);
+                let (generation, kept) = (part.generation, part.kept);
+                asked.push(Asked { part: index, generation, place: part.place.clone(), kept });
+            }
+        }
+        if asked.is_empty() {
+            return;
+        }
+        let (context, answers) = (self.context.clone(), self.prepared.0.clone());
+        let producer = self.producer;
+        let preparing = async move {
+            // Sequence numbers begin again only with a new epoch.
+            let renewed =
+                if wrote { init_producer(&context.target, &context.own_name()).await } else { Ok(producer) };
+            match renewed {
+                Ok(producer) => {
+                    prepare::run(context, surveyed, asked, producer, answers).await;
+                    ledger::Aside::Done
+                }
+                Err(e) => ledger::Aside::Unprepared(asked, e),
+            }
+        };
+        self.asides.push(preparing.boxed());
+    }
+
+    fn on_prepared(&mut self, prepared: Prepared) {
+        let Prepared { asked: Asked { part: index, generation, place, .. }, outcome, producer } = prepared;
+        if producer.id != self.producer.id || producer.epoch > self.producer.epoch {
+            self.producer = producer;
+        }
+        let part = &mut self.parts[index];
+        if part.generation != generation || part.phase != Phase::Preparing {
+            return;
+        }
+        match outcome {
+            Outcome::Ready { next, source_end, first_copy, kept } => {
+                part.first_copy = first_copy;
+                part.kept = Some(kept);
+                part.run(next, producer);
+                part.heard(source_end, Instant::now());
+                self.ledger.note(&place, kept);
+            }
+            Outcome::Refused(why) => self.refuse_part(index, why),
+            Outcome::Later(why) => {
+                tracing::debug!(topic = %place.0, partition = place.1, why, "not ready to be copied");
+                part.phase = Phase::Waiting(Instant::now() + REST);
+                self.context.look.notify_one();
+            }
+        }
+    }
+
+    // --- from the source ---
+
+    fn pull(&mut self, now: Instant) {
+        let mut wanted: BTreeMap<PullKey, Vec<usize>> = BTreeMap::new();
+        for (index, part) in self.parts.iter().enumerate() {
+            if let Some(leader) = part.source_leader.filter(|_| part.is_running() && part.has_room()) {
+                wanted.entry((leader, index as u8 % LANES)).or_default().push(index);
+            }
+        }
+        let lanes = wanted.len().max(1);
+        for (key, parts) in wanted {
+            let pull = self.pulls.entry(key).or_insert_with(|| Pull::new(now));
+            if pull.busy || pull.not_before > now {
+                continue;
+            }
+            let plan = &self.context.plan;
+            let mut bytes = (plan.buffer_bytes_max / 2 / lanes).max(FETCH_BYTES_MIN);
+            if let Some(rate) = &plan.rate {
+                bytes = bytes.min(usize::try_from(rate.portion_bytes()).unwrap_or(bytes)).max(1 << 10);
+            }
+            let permits = u32::try_from(bytes >> 10).unwrap_or(u32::MAX);
+            let Ok(share) = self.budget.clone().try_acquire_many_owned(permits) else { continue };
+            let committed = plan.gaps == Gaps::Fill;
+            let pulling = pull.request(key, &self.parts, &parts, committed, bytes, share);
+            let (source, rate) = (self.context.source.clone(), plan.rate.clone());
+            self.pulled.push(pull::pull(source, rate, pulling).boxed());
+        }
+    }
+
+    fn on_pulled(&mut self, pulled: Pulled) {
+        let Pulled { key, asked, mut share, bytes, answer } = pulled;
+        let now = Instant::now();
+        let Some(pull) = self.pulls.get_mut(&key) else { return };
+        pull.busy = false;
+        let response = match answer {
+            Ok(response) if response.error == 0 => response,
+            refused => {
+                pull.reset();
+                pull.failures += 1;
+                pull.not_before = now + (REST * pull.failures).min(Duration::from_secs(3));
+                if let Err(e) = refused {
+                    self.context.look.notify_one();
+                    tracing::debug!(broker = key.0, "fetching: {e}");
+                } else {
+                    pull.not_before = now;
+                }
+                return;
+            }
+        };
+        pull.failures = 0;
+        pull.heard = Some(now);
+        pull.opened(response.session_id);
+        // What the answer did not use of its share is free again at once.
+        let used = (bytes >> 10) + 1;
+        if share.num_permits() > used {
+            drop(share.split(share.num_permits() - used));
+        }
+        let share = Arc::new(share);
+        for fetched in response.partitions {
+            let Some(part) = self.part_of(&fetched.topic, fetched.partition) else { continue };
+            let fresh = asked.get(&part) == Some(&self.parts[part].next) && self.parts[part].is_running();
+            if fresh {
+                self.on_fetched(part, fetched, &share, now);
+            }
+        }
+    }
+
+    fn on_fetched(
+        &mut self,
+        index: usize,
+        fetched: Fetched,
+        share: &Arc<OwnedSemaphorePermit>,
+        now: Instant,
+    ) {
+        let Fetched { error, end, start, aborted, mut records, .. } = fetched;
+        let part = &mut self.parts[index];
+        match ResponseError::try_from_code(error) {
+            None => part.heard(end, now),
+            // Retention has passed by, or the topic is another one: find out anew.
+            Some(ResponseError::OffsetOutOfRange) => {
+                tracing::info!(topic = %part.place.0, partition = part.place.1, next = part.next, start, "out of range");
+                part.restart(now);
+                return;
+            }
+            Some(_) => {
+                part.restart(now + REST);
+                self.context.look.notify_one();
+                return;
+            }
+        }
+        let gaps = self.context.plan.gaps;
+        let mut transactions = batch::Aborted::new(aborted);
+        loop {
+            let part = &mut self.parts[index];
+            let partition = part.place.1;
+            let header = match batch::first(&records) {
+                Ok(Some(header)) => header,
+                Ok(None) => return,
+                Err(bad) => {
+                    let why = judge::unreadable(partition, part.next, bad);
+                    return self.refuse_part(index, why);
+                }
+            };
+            let bytes = records.split_to(header.size);
+            if let Err(bad) = batch::verify(&bytes) {
+                let why = judge::unreadable(partition, part.next, bad);
+                return self.refuse_part(index, why);
+            }
+            let hidden = transactions.covers(&header);
+            let take = match judge::take(partition, part.next, &header, gaps, hidden) {
+                Take::FillBefore(count) => {
+                    fill(part, count, header.max_timestamp, share);
+                    judge::take(partition, part.next, &header, gaps, hidden)
+                }
+                take => take,
+            };
+            match take {
+                Take::Skip | Take::FillBefore(_) => {}
+                Take::Copy => {
+                    self.meter.copied(header.count, header.size);
+                    part.enqueue(bytes, header.count, share);
+                }
+                Take::FillInstead(count) => fill(part, count, header.max_timestamp, share),
+                Take::Rebuild => match batch::rebuild(&header, &bytes.freeze()) {
+                    Ok(dense) => part.enqueue(dense, header.last_offset_delta + 1, share),
+                    Err(bad) => {
+                        let why = judge::unreadable(partition, part.next, bad);
+                        return self.refuse_part(index, why);
+                    }
+                },
+                Take::Refuse(why) => return self.refuse_part(index, why),
+            }
+        }
+    }
+
+    // --- to the target ---
+
+    fn push(&mut self, now: Instant) {
+        if self.parts.is_empty() {
+            return;
+        }
+        let mut ready: BTreeMap<i32, Vec<usize>> = BTreeMap::new();
+        let count = self.parts.len();
+        self.turn = (self.turn + 1) % count;
+        for offset in 0..count {
+            let index = (self.turn + offset) % count;
+            let part = &self.parts[index];
+            if let Some(leader) = part.target_leader.filter(|_| part.can_send(now)) {
+                ready.entry(leader).or_default().push(index);
+            }
+        }
+        if ready.is_empty() || !self.may_write() {
+            return;
+        }
+        for (broker, parts) in ready {
+            let (target, results) = (&self.context.target, &self.results.0);
+            let push = self
+                .pushes
+                .entry(broker)
+                .or_insert_with(|| Push::start(broker, target.clone(), results.clone()));
+            while push.in_flight < IN_FLIGHT_MAX {
+                let Some(job) = gather(&mut self.parts, &parts, now) else { break };
+                push.send(job);
+            }
+        }
+    }
+
+    /// Asks whether writing is allowed, and says so if it is not.
+    fn may_write(&self) -> bool {
+        let holds = self.context.plan.authority.holds();
+        self.context.status.send_if_modified(|status| {
+            let stopped = (!holds).then(|| "it holds no lease to write".to_owned());
+            let changed = status.stopped != stopped;
+            status.stopped = stopped;
+            changed
+        });
+        holds
+    }
+
+    fn on_pushed(&mut self, pushed: Pushed) -> Option<Ended> {
+        let Pushed { broker, batches, answer } = pushed;
+        if let Some(push) = self.pushes.get_mut(&broker) {
+            push.in_flight = push.in_flight.saturating_sub(1);
+        }
+        let now = Instant::now();
+        let answers = match answer {
+            Ok(answers) => answers,
+            Err(e) => {
+                tracing::debug!(broker, "producing: {e}");
+                for sent in batches {
+                    self.again(sent, now);
+                }
+                self.context.look.notify_one();
+                return None;
+            }
+        };
+        for sent in batches {
+            let place = self.parts[sent.part].place.clone();
+            let answer = answers.iter().find(|a| a.partition == place.1 && *a.topic == *place.0);
+            let Some(answer) = answer else {
+                self.again(sent, now);
+                continue;
+            };
+            if self.parts[sent.part].generation != sent.generation {
+                continue;
+            }
+            let words = answer.message.as_deref();
+            match judge::acknowledged(place.1, sent.base, answer.error, answer.base_offset, words) {
+                Ack::Taken => self.parts[sent.part].taken(sent.base),
+                Ack::Again => {
+                    self.again(sent, now);
+                    self.context.look.notify_one();
+                }
+                // It follows one that failed, and is sent again with it.
+                Ack::Resync if self.parts[sent.part].is_failed() => self.again(sent, now),
+                Ack::Resync => self.parts[sent.part].restart(now + REST),
+                Ack::Fenced => return Some(Ended::Fenced),
+                Ack::Refuse(why) => self.refuse_part(sent.part, why),
+            }
+        }
+        None
+    }
+
+    fn again(&mut self, sent: Sent, now: Instant) {
+        let part = &mut self.parts[sent.part];
+        if part.generation == sent.generation {
+            part.again(now + REST);
+        }
+    }
+
+    // --- beside it ---
+
+    fn on_tick(&mut self) {
+        let now = Instant::now();
+        self.prepare(now);
+        self.asides.extend(self.ledger.tick(&self.context, &self.parts, self.latest.as_ref()));
+        report::publish(self, now);
+    }
+
+    fn on_aside(&mut self, aside: ledger::Aside) {
+        let now = Instant::now();
+        match aside {
+            ledger::Aside::Unprepared(asked, e) => self.unprepared(asked, &e, now),
+            ledger::Aside::Done => {}
+            ledger::Aside::Watched(found) => {
+                for (part, generation, acked, end) in found {
+                    let known = &self.parts[part];
+                    let same = known.generation == generation && known.acked == acked && known.is_idle();
+                    if same && end > acked {
+                        self.refuse_part(part, judge::stranger(known.place.1, acked, end));
+                    } else if same && end < acked {
+                        self.parts[part].restart(now);
+                    }
+                }
+            }
+        }
+    }
+
+    fn unprepared(&mut self, asked: Vec<Asked>, error: &LinkError, now: Instant) {
+        tracing::debug!("no producer id: {error}");
+        for asked in asked {
+            let part = &mut self.parts[asked.part];
+            if part.generation == asked.generation {
+                part.phase = Phase::Waiting(now + REST);
+            }
+        }
+    }
+}
+
+/// Puts empty records in the place of offsets that have none.
+fn fill(part: &mut Part, count: i64, timestamp_ms: i64, share: &Arc<OwnedSemaphorePermit>) {
+    const AT_ONCE: i64 = 10_000;
+    let mut left = count;
+    while left > 0 {
+        let some = i32::try_from(left.min(AT_ONCE)).unwrap_or(1);
+        let records = batch::filler(0, some, Some(batch::FILLER_KEY), timestamp_ms.max(0));
+        part.enqueue(records, some, share);
+        left -= i64::from(some);
+    }
+}
+
+/// One batch of each partition that has one, in one request.
+fn gather(parts: &mut [Part], ready: &[usize], now: Instant) -> Option<Job> {
+    let mut batches: BTreeMap<Arc<str>, Vec<(i32, Bytes)>> = BTreeMap::new();
+    let mut sent = Vec::new();
+    let mut size = 0;
+    for index in ready {
+        if size >= PUSH_BYTES {
+            break;
+        }
+        let part = &mut parts[*index];
+        if let Some((base, bytes)) = part.send(now) {
+            size += bytes.len();
+            batches.entry(part.place.0.clone()).or_default().push((part.place.1, bytes));
+            sent.push(Sent { part: *index, generation: part.generation, base });
+        }
+    }
+    if sent.is_empty() {
+        return None;
+    }
+    let batches = batches.iter().map(|(topic, batches)| (&**topic, batches.clone())).collect();
+    Some(Job { segments: produce::encode(&batches, TIMEOUT_MS), batches: sent })
+}

@@ -1,0 +1,267 @@
+//! The decisions of a mirror, apart from everything that acts on them.
+//!
+//! A record that is copied to another offset than its own cannot be taken back: a log only grows. So each question here
+//! is answered "leave the topic alone" unless the facts say that the copy is exact.
+
+use super::{Gaps, Unaligned};
+use crate::batch::{BadBatch, Header};
+use kafka_protocol::error::ResponseError;
+use uuid::Uuid;
+
+/// What both sides hold of a partition before it is copied.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Facts {
+    pub(super) source_id: Uuid,
+    pub(super) target_id: Uuid,
+    pub(super) source_start: i64,
+    pub(super) source_end: i64,
+    pub(super) target_start: i64,
+    /// What all of the target's replicas have.
+    pub(super) target_end: i64,
+    /// What its leader has.
+    pub(super) target_log_end: i64,
+    pub(super) kept: Option<Kept>,
+}
+
+/// What the mirror wrote down about a partition: up to `offset`, the two topics of these ids are equal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Kept {
+    pub(super) source_id: Uuid,
+    pub(super) target_id: Uuid,
+    pub(super) offset: i64,
+}
+
+impl Kept {
+    /// As the metadata of a committed offset.
+    pub(super) fn metadata(&self) -> String {
+        format!("aligned {} {}", self.source_id, self.target_id)
+    }
+
+    /// Reads a committed offset with its metadata; none if somebody else wrote it.
+    pub(super) fn read(offset: i64, metadata: &str) -> Option<Kept> {
+        let mut words = metadata.strip_prefix("aligned ")?.split(' ').map(Uuid::parse_str);
+        let (Some(Ok(source_id)), Some(Ok(target_id)), None) = (words.next(), words.next(), words.next())
+        else {
+            return None;
+        };
+        Some(Kept { source_id, target_id, offset })
+    }
+}
+
+/// How a partition begins to be copied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Beginning {
+    /// The target's replicas do not agree yet on where its log ends.
+    Wait,
+    /// Compare what both sides hold from `from` to `to`, then copy from `to`.
+    Verify { from: i64, to: i64 },
+    /// Copy from here.
+    Copy(i64),
+    /// The target ends at `from` and the source begins at `to`: records that are gone at the source have to be stood
+    /// in for.
+    Fill { from: i64, to: i64 },
+    /// Leave it alone.
+    Refuse(Unaligned),
+}
+
+/// Decides how a partition begins to be copied.
+pub(super) fn begin(partition: i32, facts: &Facts) -> Beginning {
+    let end = facts.target_log_end;
+    if facts.target_end != end {
+        return Beginning::Wait;
+    }
+    let kept = facts.kept.filter(|kept| kept.target_id == facts.target_id);
+    if kept.is_some_and(|kept| kept.source_id != facts.source_id) && end > 0 {
+        return Beginning::Refuse(recreated(Some(partition)));
+    }
+    if end > facts.source_end {
+        return Beginning::Refuse(Unaligned {
+            partition: Some(partition),
+            offset: Some(facts.source_end),
+            reason: format!(
+                "the standby holds records up to {end} and the source ends at {}: either somebody else wrote to the \
+                 standby, or the source lost what it had",
+                facts.source_end
+            ),
+            remedy: COPY_ANEW.into(),
+        });
+    }
+    // What was verified once stays so: logs only grow. What the target lost of it is copied again.
+    let verified = kept.map_or(0, |kept| kept.offset);
+    let from = verified.max(facts.target_start).max(facts.source_start);
+    if from < end {
+        return Beginning::Verify { from, to: end };
+    }
+    if facts.source_start > end {
+        Beginning::Fill { from: end, to: facts.source_start }
+    } else {
+        Beginning::Copy(end)
+    }
+}
+
+const FILL: &str =
+    "accept empty records in their place with gaps = \"fill\", or leave the topic out of `topics`";
+
+const COPY_ANEW: &str = "delete the topic on the standby, and the mirror copies it anew";
+
+/// A topic of the same name that is another one.
+pub(super) fn recreated(partition: Option<i32>) -> Unaligned {
+    Unaligned {
+        partition,
+        offset: None,
+        reason: "the topic was deleted and created again at the source".into(),
+        remedy: COPY_ANEW.into(),
+    }
+}
+
+/// Both sides hold something else at an offset.
+pub(super) fn differs(partition: i32, offset: i64, what: &str) -> Unaligned {
+    Unaligned {
+        partition: Some(partition),
+        offset: Some(offset),
+        reason: format!("what the standby holds is not what the source holds: {what}"),
+        remedy: COPY_ANEW.into(),
+    }
+}
+
+/// Somebody else's records on the standby.
+pub(super) fn stranger(partition: i32, offset: i64, until: i64) -> Unaligned {
+    Unaligned {
+        partition: Some(partition),
+        offset: Some(offset),
+        reason: format!("{} records there were written by somebody else than the mirror", until - offset),
+        remedy: format!(
+            "find who writes to the standby and take the right away; read what is worth keeping, then {COPY_ANEW}"
+        ),
+    }
+}
+
+/// What becomes of a batch that the source gave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Take {
+    /// Nothing: it was copied before.
+    Skip,
+    /// It follows what was copied last.
+    Copy,
+    /// So many offsets before it have no record: fill them, then ask again.
+    FillBefore(i64),
+    /// It has no records that consumers see: fill its offsets.
+    FillInstead(i64),
+    /// Some of its offsets have no record: it has to be written anew, with fillers.
+    Rebuild,
+    /// Leave the topic alone.
+    Refuse(Unaligned),
+}
+
+/// Decides what becomes of a batch, when `next` is the offset that must come next. `aborted` says that its
+/// transaction was.
+pub(super) fn take(partition: i32, next: i64, batch: &Header, gaps: Gaps, aborted: bool) -> Take {
+    if batch.end() <= next {
+        return Take::Skip;
+    }
+    let refuse = |reason: String, remedy: &str| {
+        Take::Refuse(Unaligned {
+            partition: Some(partition),
+            offset: Some(next),
+            reason,
+            remedy: remedy.into(),
+        })
+    };
+    if batch.base_offset < next {
+        return refuse(
+            format!(
+                "the standby ends inside the batch {} to {} of the source",
+                batch.base_offset,
+                batch.end() - 1
+            ),
+            COPY_ANEW,
+        );
+    }
+    let missing = batch.base_offset - next;
+    let count = i64::from(batch.last_offset_delta) + 1;
+    match gaps {
+        Gaps::Refuse if batch.is_transactional() || batch.is_control() => refuse(
+            "it is written in transactions, whose markers take up offsets that nobody can write".into(),
+            FILL,
+        ),
+        Gaps::Refuse if missing > 0 || !batch.is_dense() => {
+            refuse("offsets without a record, as compaction leaves them, cannot be copied".into(), FILL)
+        }
+        Gaps::Fill if missing > 0 => Take::FillBefore(missing),
+        Gaps::Fill if batch.is_control() || aborted || batch.count == 0 => Take::FillInstead(count),
+        Gaps::Fill if !batch.is_dense() => Take::Rebuild,
+        Gaps::Refuse | Gaps::Fill => Take::Copy,
+    }
+}
+
+/// A batch that cannot be read.
+pub(super) fn unreadable(partition: i32, offset: i64, bad: BadBatch) -> Unaligned {
+    let remedy = match bad {
+        BadBatch::OldFormat(_) => {
+            "write the topic anew with clients of Kafka 0.11 or later, or leave it out of `topics`"
+        }
+        BadBatch::Malformed | BadBatch::Corrupt => "look into the source broker's disk and log",
+    };
+    Unaligned {
+        partition: Some(partition),
+        offset: Some(offset),
+        reason: format!("the source gave {bad}"),
+        remedy: remedy.into(),
+    }
+}
+
+/// What an acknowledgement means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Ack {
+    /// The batch is at its offset.
+    Taken,
+    /// Send it again, the same.
+    Again,
+    /// The broker and the mirror disagree on what it holds: look again at where it ends.
+    Resync,
+    /// A newer owner writes: stop everything.
+    Fenced,
+    /// It will not be taken as it is.
+    Refuse(Unaligned),
+}
+
+/// Judges the answer to a batch that belongs at `expected`.
+pub(super) fn acknowledged(partition: i32, expected: i64, error: i16, base: i64, words: Option<&str>) -> Ack {
+    let Some(error) = ResponseError::try_from_code(error) else {
+        if base == expected {
+            return Ack::Taken;
+        }
+        if base > expected {
+            return Ack::Refuse(stranger(partition, expected, base));
+        }
+        return Ack::Refuse(Unaligned {
+            partition: Some(partition),
+            offset: Some(base),
+            reason: format!(
+                "the standby put the record of offset {expected} at {base}: it lost what it had acknowledged"
+            ),
+            remedy: COPY_ANEW.into(),
+        });
+    };
+    match error {
+        ResponseError::OutOfOrderSequenceNumber
+        | ResponseError::UnknownProducerId
+        | ResponseError::DuplicateSequenceNumber
+        | ResponseError::InvalidProducerIdMapping => Ack::Resync,
+        ResponseError::InvalidProducerEpoch | ResponseError::ProducerFenced => Ack::Fenced,
+        error if error.is_retriable() && error != ResponseError::CorruptMessage => Ack::Again,
+        // A missing right is given, and a full disk emptied, while the mirror waits.
+        ResponseError::TopicAuthorizationFailed | ResponseError::ClusterAuthorizationFailed => Ack::Again,
+        error => Ack::Refuse(Unaligned {
+            partition: Some(partition),
+            offset: Some(expected),
+            reason: format!("the standby does not take the batch: {}", words.map_or_else(|| error.to_string(), |w| format!("{error}: {w}"))),
+            remedy: match error {
+                ResponseError::MessageTooLarge => "raise max.message.bytes of the topic, or message.max.bytes of the standby's brokers, then start the mirror anew",
+                ResponseError::InvalidTimestamp => "relax message.timestamp.before.max.ms and after.max.ms on the standby, then start the mirror anew",
+                _ => "look into the standby's log",
+            }
+            .into(),
+        }),
+    }
+}

@@ -1,0 +1,124 @@
+//! What a mirror writes down, and the look it takes at what it wrote: both on the target, so that whoever owns the
+//! mirror next finds it there.
+
+use super::context::{Context, Surveyed};
+use super::judge::Kept;
+use super::part::Part;
+use super::prepare::Asked;
+use crate::calls::{At, Committed, Place, commit, committed, ends};
+use crate::link::LinkError;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How often what is aligned is written down. A crash costs comparing what was copied since.
+const WRITE_EVERY: Duration = Duration::from_secs(5);
+
+/// How often all of it is, because brokers forget offsets after some days.
+const WRITE_ALL_EVERY: Duration = Duration::from_hours(1);
+
+/// How often the ends of the target's logs are looked at.
+const WATCH_EVERY: Duration = Duration::from_secs(1);
+
+/// What work beside the copying found out.
+pub(super) enum Aside {
+    /// Nothing to act on.
+    Done,
+    /// There was no producer to prepare these with.
+    Unprepared(Vec<Asked>, LinkError),
+    /// Parts, their generation, what was acknowledged when the question was put, and where the log ends.
+    Watched(Vec<(usize, u64, i64, i64)>),
+}
+
+/// What is written down, and when to do so again.
+pub(super) struct Ledger {
+    kept: BTreeMap<Place, Kept>,
+    written: BTreeMap<Place, i64>,
+    write: Instant,
+    write_all: Instant,
+    watch: Instant,
+}
+
+impl Ledger {
+    /// Reads what earlier owners wrote down.
+    pub(super) async fn open(context: &Context) -> Result<Ledger, LinkError> {
+        let found = committed(&context.target, &context.own_name()).await?;
+        let kept = found.into_iter();
+        let kept = kept.filter_map(|(place, c)| Some((place, Kept::read(c.offset, &c.metadata)?)));
+        let now = Instant::now();
+        Ok(Ledger { kept: kept.collect(), written: BTreeMap::new(), write: now, write_all: now, watch: now })
+    }
+
+    pub(super) fn kept(&self, place: &Place) -> Option<Kept> {
+        self.kept.get(place).copied()
+    }
+
+    /// Up to here a partition is known to be equal on both sides.
+    pub(super) fn note(&mut self, place: &Place, kept: Kept) {
+        self.kept.insert(place.clone(), kept);
+        self.write = Instant::now();
+    }
+
+    /// What is to be written down: what changed, or all.
+    pub(super) fn due(&mut self, parts: &[Part], all: bool) -> BTreeMap<Place, Committed> {
+        let running = parts.iter().filter(|part| part.is_running());
+        let due = running.filter_map(|part| {
+            let kept = Kept { offset: part.acked, ..part.kept? };
+            let changed = all || self.written.insert(part.place.clone(), part.acked) != Some(part.acked);
+            let committed = Committed { offset: part.acked, metadata: kept.metadata() };
+            changed.then(|| (part.place.clone(), committed))
+        });
+        due.collect()
+    }
+
+    /// Starts what is due.
+    pub(super) fn tick(
+        &mut self,
+        context: &Arc<Context>,
+        parts: &[Part],
+        surveyed: Option<&Arc<Surveyed>>,
+    ) -> Vec<BoxFuture<'static, Aside>> {
+        let now = Instant::now();
+        let mut started = Vec::new();
+        if self.write <= now && context.plan.authority.holds() {
+            let all = self.write_all <= now;
+            if all {
+                self.write_all = now + WRITE_ALL_EVERY;
+            }
+            self.write = now + WRITE_EVERY;
+            let due = self.due(parts, all);
+            if !due.is_empty() {
+                let context = context.clone();
+                started.push(async move { write(&context, due).map(|()| Aside::Done).await }.boxed());
+            }
+        }
+        if let Some(surveyed) = surveyed.filter(|_| self.watch <= now) {
+            self.watch = now + WATCH_EVERY;
+            let idle: Vec<_> = (0..).zip(parts).filter(|(_, part)| part.is_idle()).collect();
+            let idle = idle.into_iter().map(|(i, part)| (i, part.generation, part.acked, part.place.clone()));
+            let (context, surveyed, idle) = (context.clone(), surveyed.clone(), idle.collect());
+            started.push(look(context, surveyed, idle).boxed());
+        }
+        started
+    }
+}
+
+/// Writes down; a failure is made good by the next time.
+pub(super) async fn write(context: &Context, due: BTreeMap<Place, Committed>) {
+    if let Err(e) = commit(&context.target, &context.own_name(), &due).await {
+        tracing::debug!(group = context.plan.group, "writing down what is aligned: {e}");
+    }
+}
+
+/// Asks where the logs of partitions end to which nothing is under way: if beyond what was acknowledged, somebody else
+/// writes.
+async fn look(context: Arc<Context>, surveyed: Arc<Surveyed>, idle: Vec<(usize, u64, i64, Place)>) -> Aside {
+    let places: Vec<Place> = idle.iter().map(|(.., place)| place.clone()).collect();
+    let found = ends(&context.target, &surveyed.target, &places, At::LogEnd).await.unwrap_or_default();
+    let found = idle
+        .into_iter()
+        .filter_map(|(i, generation, acked, place)| Some((i, generation, acked, *found.get(&place)?)));
+    Aside::Watched(found.collect())
+}

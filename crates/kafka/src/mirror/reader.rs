@@ -1,0 +1,103 @@
+//! Reads the batches of one partition from an offset on, one answer at a time.
+
+use crate::batch::{self, BadBatch, Header};
+use crate::calls::{Place, WITHIN};
+use crate::link::{Cluster, Lane, LinkError};
+use crate::wire::fetch;
+use bytes::{Bytes, BytesMut};
+use kafka_protocol::messages::ApiKey;
+use std::collections::BTreeMap;
+
+/// How much one answer may bring.
+const ANSWER_BYTES: i32 = 1 << 20;
+
+/// Where the reader stopped.
+#[derive(Debug)]
+pub(super) enum ReadError {
+    Link(LinkError),
+    Bad(BadBatch, i64),
+}
+
+impl From<LinkError> for ReadError {
+    fn from(error: LinkError) -> Self {
+        ReadError::Link(error)
+    }
+}
+
+/// A position in a partition.
+pub(super) struct Reader<'a> {
+    cluster: &'a Cluster,
+    leader: i32,
+    place: &'a Place,
+    offset: i64,
+    rest: BytesMut,
+    next: Option<(Header, Bytes)>,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(cluster: &'a Cluster, leader: i32, place: &'a Place, offset: i64) -> Reader<'a> {
+        Reader { cluster, leader, place, offset, rest: BytesMut::new(), next: None }
+    }
+
+    /// The batch at the position; none when the log ends there for now.
+    pub(super) async fn peek(&mut self) -> Result<Option<&(Header, Bytes)>, ReadError> {
+        if self.next.is_none() {
+            self.next = self.read().await?;
+        }
+        Ok(self.next.as_ref())
+    }
+
+    /// Goes past the batch at the position.
+    pub(super) fn advance(&mut self) {
+        if let Some((header, _)) = self.next.take() {
+            self.offset = header.end();
+        }
+    }
+
+    async fn read(&mut self) -> Result<Option<(Header, Bytes)>, ReadError> {
+        loop {
+            let bad = |bad| ReadError::Bad(bad, self.offset);
+            if let Some(header) = batch::first(&self.rest).map_err(bad)? {
+                let bytes = self.rest.split_to(header.size);
+                batch::verify(&bytes).map_err(bad)?;
+                if header.end() > self.offset {
+                    return Ok(Some((header, bytes.freeze())));
+                }
+                continue;
+            }
+            self.rest = self.fetch().await?;
+            if self.rest.is_empty() {
+                return Ok(None);
+            }
+            let whole = batch::first(&self.rest).map_err(|bad| ReadError::Bad(bad, self.offset))?;
+            if whole.is_none() {
+                return Err(ReadError::Bad(BadBatch::Malformed, self.offset));
+            }
+        }
+    }
+
+    async fn fetch(&self) -> Result<BytesMut, LinkError> {
+        let (topic, partition) = self.place;
+        let request = fetch::Request {
+            max_wait_ms: 0,
+            bytes_max: ANSWER_BYTES,
+            partition_bytes_max: ANSWER_BYTES,
+            committed: false,
+            session_id: 0,
+            session_epoch: -1,
+            wanted: BTreeMap::from([(&**topic, vec![(*partition, self.offset)])]),
+            forgotten: BTreeMap::new(),
+        };
+        let connection = self.cluster.lane(self.leader, Lane::Fetch(u8::MAX)).await?;
+        let answer =
+            connection.begin(ApiKey::Fetch, fetch::VERSION, vec![request.encode()], WITHIN).await?.await?;
+        let answer = fetch::decode(answer).map_err(|_| LinkError::Protocol {
+            address: connection.address().into(),
+            reason: "a malformed answer to Fetch".into(),
+        })?;
+        let fetched = answer.partitions.into_iter().next();
+        let error = fetched.as_ref().map_or(answer.error, |f| f.error);
+        LinkError::check(error, format!("reading {topic}-{partition} at {}", self.offset))?;
+        Ok(fetched.map(|f| f.records).unwrap_or_default())
+    }
+}
