@@ -129,7 +129,7 @@ mod tests {
             for found in read {
                 match kept.iter().find(|offset| **offset == found.offset) {
                     Some(offset) => {
-                        assert_eq!((found.key, found.value), (record(*offset).key, record(*offset).value))
+                        assert_eq!((found.key, found.value), (record(*offset).key, record(*offset).value));
                     }
                     None => assert_eq!((found.key.as_deref(), found.value), (Some(FILLER_KEY), None)),
                 }

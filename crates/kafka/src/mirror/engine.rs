@@ -277,7 +277,8 @@ impl Engine {
             return;
         }
         match outcome {
-            Outcome::Ready { next, source_end, first_copy, kept } => {
+            Outcome::Ready { next, source_start, source_end, first_copy, kept } => {
+                part.source_start = source_start;
                 part.first_copy = first_copy;
                 part.kept = Some(kept);
                 part.run(next, producer);
@@ -353,7 +354,7 @@ impl Engine {
         let share = Arc::new(share);
         for fetched in response.partitions {
             let Some(part) = self.part_of(&fetched.topic, fetched.partition) else { continue };
-            let fresh = asked.get(&part) == Some(&self.parts[part].next) && self.parts[part].is_running();
+            let fresh = asked.get(&part) == Some(&self.parts[part].wanted()) && self.parts[part].is_running();
             if fresh {
                 self.on_fetched(part, fetched, &share, now);
             }

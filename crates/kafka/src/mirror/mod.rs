@@ -10,6 +10,7 @@ mod engine;
 mod fill;
 mod judge;
 mod ledger;
+mod offsets;
 mod part;
 mod plan;
 mod prepare;
@@ -35,7 +36,7 @@ use ledger::Ledger;
 use primacy_runtime::Task;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// How long to rest when the target cannot be reached to begin.
 const REST: Duration = Duration::from_millis(500);
@@ -44,6 +45,7 @@ const REST: Duration = Duration::from_millis(500);
 pub struct Mirror {
     status: watch::Receiver<MirrorStatus>,
     stop: watch::Sender<bool>,
+    ask: mpsc::Sender<offsets::Ask>,
     task: Task<()>,
 }
 
@@ -52,8 +54,9 @@ impl Mirror {
     pub fn start(plan: MirrorPlan) -> Mirror {
         let (status, told) = watch::channel(MirrorStatus::new(&plan.group, plan.epoch));
         let (stop, stopped) = watch::channel(false);
-        let task = primacy_runtime::spawn(run(plan, status, stopped));
-        Mirror { status: told, stop, task }
+        let (ask, asked) = mpsc::channel(4);
+        let task = primacy_runtime::spawn(run(plan, status, stopped, asked));
+        Mirror { status: told, stop, ask, task }
     }
 
     /// How it goes.
@@ -66,6 +69,18 @@ impl Mirror {
         self.status.clone()
     }
 
+    /// Copies the offsets of all consumer groups now, as before a switch: when it returns, what was committed at the
+    /// source before the call is committed on the target, as far as the target holds the records.
+    ///
+    /// # Errors
+    /// The first group whose offsets could not be read or written, and a mirror that has ended.
+    pub async fn copy_offsets(&self) -> Result<(), LinkError> {
+        let (answer, answered) = oneshot::channel();
+        let ended = || LinkError::Configuration("the mirror has ended".into());
+        self.ask.send(answer).await.map_err(|_| ended())?;
+        answered.await.map_err(|_| ended())?
+    }
+
     /// Ends it, and writes down on the target how far it came.
     pub async fn stop(self) {
         // It may have ended by itself.
@@ -74,7 +89,12 @@ impl Mirror {
     }
 }
 
-async fn run(plan: MirrorPlan, status: watch::Sender<MirrorStatus>, stop: watch::Receiver<bool>) {
+async fn run(
+    plan: MirrorPlan,
+    status: watch::Sender<MirrorStatus>,
+    stop: watch::Receiver<bool>,
+    asked: mpsc::Receiver<offsets::Ask>,
+) {
     let context = match Context::new(plan, status.clone()) {
         Ok(context) => context,
         Err(e) => {
@@ -84,6 +104,7 @@ async fn run(plan: MirrorPlan, status: watch::Sender<MirrorStatus>, stop: watch:
         }
     };
     let (found, surveyed) = watch::channel(None);
+    let _offsets = primacy_runtime::spawn(offsets::run(context.clone(), asked));
     let _survey = primacy_runtime::spawn(survey::run(context.clone(), found));
     let mut stopping = stop.clone();
     let opening = tokio::select! {

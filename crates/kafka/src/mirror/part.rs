@@ -51,6 +51,8 @@ pub(super) struct Part {
     pub(super) generation: u64,
     /// The offset that is fetched next.
     pub(super) next: i64,
+    /// Where the source's log begins: inside of a batch, when that is beyond `next`.
+    pub(super) source_start: i64,
     /// The end of what the target has acknowledged.
     pub(super) acked: i64,
     /// Where this copy began.
@@ -81,6 +83,7 @@ impl Part {
             phase: Phase::Waiting(now),
             generation: 0,
             next: 0,
+            source_start: 0,
             acked: 0,
             from: 0,
             first_copy: false,
@@ -135,6 +138,11 @@ impl Part {
 
     pub(super) fn is_running(&self) -> bool {
         self.phase == Phase::Running
+    }
+
+    /// The offset to ask the source for.
+    pub(super) fn wanted(&self) -> i64 {
+        self.next.max(self.source_start)
     }
 
     /// Whether more may be fetched.

@@ -39,7 +39,7 @@ pub(super) struct Prepared {
 #[derive(Debug)]
 pub(super) enum Outcome {
     /// Copy from `next`; up to there both sides are equal.
-    Ready { next: i64, source_end: i64, first_copy: bool, kept: Kept },
+    Ready { next: i64, source_start: i64, source_end: i64, first_copy: bool, kept: Kept },
     /// Leave it alone.
     Refused(Unaligned),
     /// Ask again later.
@@ -142,7 +142,7 @@ async fn prepare(context: &Context, surveyed: &Surveyed, ends: &Ends, asked: &As
     };
     let kept = Kept { source_id: facts.source_id, target_id: facts.target_id, offset: next };
     let first_copy = facts.target_log_end == 0;
-    Outcome::Ready { next, source_end: facts.source_end, first_copy, kept }
+    Outcome::Ready { next, source_start: facts.source_start, source_end: facts.source_end, first_copy, kept }
 }
 
 async fn compare(

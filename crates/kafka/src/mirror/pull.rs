@@ -97,7 +97,7 @@ impl Pull {
     ) -> Pulling {
         let place = |part: usize| -> Option<&Place> { parts.get(part).map(|p| &p.place) };
         let asked: BTreeMap<usize, i64> =
-            wanted.iter().filter_map(|part| Some((*part, parts.get(*part)?.next))).collect();
+            wanted.iter().filter_map(|part| Some((*part, parts.get(*part)?.wanted()))).collect();
         let mut changed: BTreeMap<&str, Vec<(i32, i64)>> = BTreeMap::new();
         for (part, offset) in asked.iter().filter(|(part, offset)| self.told.get(part) != Some(offset)) {
             if let Some((topic, partition)) = place(*part) {

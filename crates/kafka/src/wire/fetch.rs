@@ -109,7 +109,7 @@ fn partition(bytes: &mut BytesMut, topic: &str) -> Result<Fetched, Malformed> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {
     use super::*;
     use kafka_protocol::messages::fetch_response::{

@@ -1,0 +1,329 @@
+//! Two real clusters, writers, and the comparison that every test ends with.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr
+)]
+
+use primacy_kafka::mirror::TopicState;
+use primacy_kafka::{Authority, ClusterAccess, Gaps, Mirror, MirrorPlan, MirrorStatus, Patterns};
+use primacy_testbed::{KafkaCluster, KafkaOptions, Workdir};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::{Header, Headers, OwnedHeaders};
+use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+pub const DEADLINE: Duration = Duration::from_mins(2);
+
+/// A source and a target.
+pub struct Pair {
+    pub a: KafkaCluster,
+    pub b: KafkaCluster,
+    _dirs: (Workdir, Workdir),
+}
+
+/// What small test brokers run with: large records, and segments that come and go quickly.
+const CONFIG: [&str; 6] = [
+    "message.max.bytes=12000000",
+    "replica.fetch.max.bytes=12000000",
+    "log.retention.check.interval.ms=500",
+    "log.segment.delete.delay.ms=100",
+    "offsets.topic.num.partitions=4",
+    "transaction.state.log.num.partitions=4",
+];
+
+impl Pair {
+    pub async fn start() -> Pair {
+        let dirs = (Workdir::create().unwrap(), Workdir::create().unwrap());
+        let options = |name: &str, dir: &Workdir| {
+            let mut options = KafkaOptions::new(name, dir.path());
+            options.config.extend(CONFIG.map(str::to_owned));
+            options
+        };
+        let (a, b) = tokio::join!(
+            KafkaCluster::start(options("east", &dirs.0)),
+            KafkaCluster::start(options("west", &dirs.1))
+        );
+        Pair { a: a.unwrap(), b: b.unwrap(), _dirs: dirs }
+    }
+
+    /// A plan from `a` to `b` for topics that begin with `topics`.
+    pub fn plan(&self, topics: &str) -> MirrorPlan {
+        MirrorPlan {
+            group: topics.to_owned(),
+            epoch: 1,
+            source: access(&self.a),
+            target: access(&self.b),
+            topics: Patterns::new([format!("{topics}.*")]).unwrap(),
+            groups: Patterns::new([format!("{topics}.*")]).unwrap(),
+            gaps: Gaps::Refuse,
+            rate: None,
+            authority: Authority::always(),
+            buffer_bytes_max: MirrorPlan::BUFFER_BYTES_MAX,
+        }
+    }
+}
+
+pub fn access(cluster: &KafkaCluster) -> ClusterAccess {
+    ClusterAccess { bootstrap: cluster.bootstrap(), client_id: "primacy".into(), ..ClusterAccess::default() }
+}
+
+pub fn client(cluster: &KafkaCluster) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", cluster.bootstrap().join(","));
+    config.set("message.max.bytes", "12000000");
+    config
+}
+
+pub fn admin(cluster: &KafkaCluster) -> AdminClient<DefaultClientContext> {
+    client(cluster).create().unwrap()
+}
+
+pub async fn create_topic(cluster: &KafkaCluster, name: &str, partitions: i32, config: &[(&str, &str)]) {
+    let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+    for (key, value) in config {
+        topic = topic.set(key, value);
+    }
+    admin(cluster).create_topics([&topic], &AdminOptions::new()).await.unwrap()[0].as_ref().unwrap();
+}
+
+pub async fn delete_topic(cluster: &KafkaCluster, name: &str) {
+    admin(cluster).delete_topics(&[name], &AdminOptions::new()).await.unwrap()[0].as_ref().unwrap();
+}
+
+/// Writes `count` records of about `size` bytes to one partition, all acknowledged when it returns.
+pub async fn write(
+    cluster: &KafkaCluster,
+    topic: &str,
+    partition: i32,
+    count: usize,
+    size: usize,
+    config: &[(&str, &str)],
+) {
+    write_to(cluster, topic, &[partition], count, size, config).await;
+}
+
+/// The same for several partitions, in turns.
+pub async fn write_to(
+    cluster: &KafkaCluster,
+    topic: &str,
+    partitions: &[i32],
+    count: usize,
+    size: usize,
+    config: &[(&str, &str)],
+) {
+    let mut client = client(cluster);
+    client.set("acks", "all").set("linger.ms", "5").set("enable.idempotence", "true");
+    for (key, value) in config {
+        client.set(*key, *value);
+    }
+    let producer: FutureProducer = client.create().unwrap();
+    let mut pending = Vec::new();
+    for index in 0..count {
+        let value = value(index, size);
+        let key = format!("key-{index}");
+        let headers = OwnedHeaders::new()
+            .insert(Header { key: "n", value: Some(&index.to_string()) })
+            .insert(Header { key: "n", value: None::<&str> });
+        let mut record =
+            FutureRecord::<String, Vec<u8>>::to(topic).partition(partitions[index % partitions.len()]);
+        if index % 3 != 0 {
+            record = record.key(&key).headers(headers);
+        }
+        if index % 7 != 1 {
+            record = record.payload(&value);
+        }
+        pending.push(producer.send_result(record).map_err(|(e, _)| e).unwrap());
+        if pending.len() >= 500 {
+            for sent in pending.drain(..) {
+                sent.await.unwrap().map_err(|(e, _)| e).unwrap();
+            }
+        }
+    }
+    for sent in pending {
+        sent.await.unwrap().map_err(|(e, _)| e).unwrap();
+    }
+}
+
+fn value(index: usize, size: usize) -> Vec<u8> {
+    (0..size).map(|i| ((i * 31 + index * 7) % 64) as u8).collect()
+}
+
+/// A record as consumers see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    pub offset: i64,
+    pub key: Option<Vec<u8>>,
+    pub value: Option<Vec<u8>>,
+    pub headers: Vec<(String, Option<Vec<u8>>)>,
+    pub timestamp: Option<i64>,
+}
+
+/// Partitions of a topic.
+pub async fn partitions(cluster: &KafkaCluster, topic: &str) -> i32 {
+    let (config, topic) = (client(cluster), topic.to_owned());
+    let ask = move || {
+        let consumer: BaseConsumer = config.create().unwrap();
+        let metadata = consumer.fetch_metadata(Some(&topic), DEADLINE).unwrap();
+        metadata.topics().first().map_or(0, |t| i32::try_from(t.partitions().len()).unwrap())
+    };
+    tokio::task::spawn_blocking(ask).await.unwrap()
+}
+
+/// All records of a partition, from its first to its end as of now.
+pub async fn read(cluster: &KafkaCluster, topic: &str, partition: i32) -> Vec<Seen> {
+    read_all(cluster, topic, vec![partition]).await.remove(&partition).unwrap()
+}
+
+/// The same of several partitions.
+async fn read_all(cluster: &KafkaCluster, topic: &str, partitions: Vec<i32>) -> BTreeMap<i32, Vec<Seen>> {
+    let mut config = client(cluster);
+    config
+        .set("group.id", "test-reader")
+        .set("enable.auto.commit", "false")
+        .set("enable.partition.eof", "true");
+    config.set("fetch.message.max.bytes", "12000000").set("isolation.level", "read_uncommitted");
+    let topic = topic.to_owned();
+    let read = move || {
+        let consumer: BaseConsumer = config.create().unwrap();
+        let mut assignment = TopicPartitionList::new();
+        let mut seen = BTreeMap::new();
+        for partition in &partitions {
+            assignment.add_partition_offset(&topic, *partition, Offset::Beginning).unwrap();
+            seen.insert(*partition, Vec::new());
+        }
+        consumer.assign(&assignment).unwrap();
+        let mut open: BTreeSet<i32> = partitions.into_iter().collect();
+        let until = Instant::now() + DEADLINE;
+        while !open.is_empty() {
+            assert!(Instant::now() < until, "no end of {topic} {open:?}");
+            match consumer.poll(Duration::from_secs(1)) {
+                None => {}
+                Some(Err(rdkafka::error::KafkaError::PartitionEOF(partition))) => {
+                    open.remove(&partition);
+                }
+                Some(Err(e)) => panic!("{e}"),
+                Some(Ok(message)) => seen.entry(message.partition()).or_default().push(as_seen(&message)),
+            }
+        }
+        seen
+    };
+    tokio::task::spawn_blocking(read).await.unwrap()
+}
+
+fn as_seen(message: &impl Message) -> Seen {
+    let headers = message.headers().map(|h| {
+        (0..h.count()).map(|i| h.get(i)).map(|h| (h.key.to_owned(), h.value.map(<[u8]>::to_vec))).collect()
+    });
+    Seen {
+        offset: message.offset(),
+        key: message.key().map(<[u8]>::to_vec),
+        value: message.payload().map(<[u8]>::to_vec),
+        headers: headers.unwrap_or_default(),
+        timestamp: message.timestamp().to_millis(),
+    }
+}
+
+/// Panics unless each record of the source is on the target at the same offset with the same bytes, and nothing else.
+pub async fn assert_same(pair: &Pair, topic: &str) {
+    let count = partitions(&pair.a, topic).await;
+    assert_eq!(count, partitions(&pair.b, topic).await, "partitions of {topic}");
+    let all: Vec<i32> = (0..count).collect();
+    let (a, b) = tokio::join!(read_all(&pair.a, topic, all.clone()), read_all(&pair.b, topic, all));
+    for (partition, a) in a {
+        let b = &b[&partition];
+        for (a, b) in a.iter().zip(b) {
+            assert_eq!(a, b, "{topic}-{partition}");
+        }
+        assert_eq!(a.len(), b.len(), "records of {topic}-{partition}");
+    }
+}
+
+/// Waits until the mirror says this.
+pub async fn until(mirror: &Mirror, what: &str, holds: impl Fn(&MirrorStatus) -> bool) -> MirrorStatus {
+    let mut watch = mirror.watch();
+    let waited = tokio::time::timeout(DEADLINE, watch.wait_for(|status| holds(status))).await;
+    let Ok(status) = waited else { panic!("never {what}: {:#?}", mirror.status()) };
+    status.unwrap().clone()
+}
+
+/// Waits until all that these partitions hold is copied.
+pub async fn until_copied(mirror: &Mirror, cluster: &KafkaCluster, topic: &str) {
+    let ends = ends(cluster, topic).await;
+    let copied = |status: &MirrorStatus| {
+        let Some(found) = status.topics.get(topic) else { return false };
+        let reached = |(partition, end): (&i32, &i64)| {
+            found.partitions.get(partition).is_some_and(|p| p.target_end.is_some_and(|at| at >= *end))
+        };
+        found.state == TopicState::Aligned && ends.iter().all(reached)
+    };
+    until(mirror, &format!("copied {topic} up to {ends:?}"), copied).await;
+}
+
+/// Where each partition ends.
+pub async fn ends(cluster: &KafkaCluster, topic: &str) -> BTreeMap<i32, i64> {
+    let count = partitions(cluster, topic).await;
+    let (config, topic) = (client(cluster), topic.to_owned());
+    let ask = move || {
+        let consumer: BaseConsumer = config.create().unwrap();
+        let end = |partition| consumer.fetch_watermarks(&topic, partition, DEADLINE).unwrap().1;
+        (0..count).map(|partition| (partition, end(partition))).collect()
+    };
+    tokio::task::spawn_blocking(ask).await.unwrap()
+}
+
+/// Waits until the mirror leaves a topic alone, and says why.
+pub async fn until_unaligned(mirror: &Mirror, topic: &str) -> String {
+    let status = until(mirror, "unaligned", |status| status.unaligned().any(|(name, _)| name == topic)).await;
+    let (_, why) = status.unaligned().find(|(name, _)| *name == topic).unwrap();
+    why.to_string()
+}
+
+/// Has a group read some records, commit, and leave.
+pub async fn consume(cluster: &KafkaCluster, topic: &str, group: &str, protocol: &str, count: usize) {
+    let mut config = client(cluster);
+    config.set("group.id", group).set("group.protocol", protocol).set("auto.offset.reset", "earliest");
+    config.set("enable.auto.commit", "false");
+    let topic = topic.to_owned();
+    let work = move || {
+        let consumer: BaseConsumer = config.create().unwrap();
+        consumer.subscribe(&[&topic]).unwrap();
+        let until = Instant::now() + DEADLINE;
+        let mut seen = 0;
+        while seen < count {
+            assert!(Instant::now() < until, "{seen} of {count} records");
+            if let Some(message) = consumer.poll(Duration::from_millis(200)) {
+                message.unwrap();
+                seen += 1;
+            }
+        }
+        consumer.commit_consumer_state(rdkafka::consumer::CommitMode::Sync).unwrap();
+    };
+    tokio::task::spawn_blocking(work).await.unwrap();
+}
+
+/// The offsets of a group, by partition.
+pub async fn group(cluster: &KafkaCluster, topic: &str, group: &str) -> BTreeMap<i32, i64> {
+    let count = partitions(cluster, topic).await;
+    let mut config = client(cluster);
+    config.set("group.id", group);
+    let topic = topic.to_owned();
+    let ask = move || {
+        let consumer: BaseConsumer = config.create().unwrap();
+        let mut list = TopicPartitionList::new();
+        for partition in 0..count {
+            list.add_partition(&topic, partition);
+        }
+        let committed = consumer.committed_offsets(list, DEADLINE).unwrap();
+        let found = committed.elements().into_iter();
+        found.filter_map(|e| Some((e.partition(), e.offset().to_raw().filter(|o| *o >= 0)?))).collect()
+    };
+    tokio::task::spawn_blocking(ask).await.unwrap()
+}
