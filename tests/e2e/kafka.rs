@@ -2,10 +2,22 @@
 
 use crate::harness::{BINARY, PATIENCE};
 use anyhow::{Result, anyhow, ensure};
-use primacy_testbed::{Cluster, ClusterOptions, KafkaCluster, KafkaOptions, Workdir, wait_for};
+use primacy_testbed::{Cluster, ClusterOptions, KafkaCluster, KafkaOptions, Workdir, http, wait_for};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::{Header, Headers, OwnedHeaders};
+use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 use serde_json::Value;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use tokio::task::JoinHandle;
 
 const GROUP: &str = "events";
+const TOPIC: &str = "orders";
+const PARTITIONS: i32 = 3;
 
 /// Two clusters, one node beside the first and two beside the second.
 struct World {
@@ -89,6 +101,10 @@ fn member<'a>(group: &'a Value, name: &str) -> &'a Value {
     members.iter().find(|m| m["member"] == name).unwrap()
 }
 
+fn notes(group: &Value) -> String {
+    group["notes"].as_array().unwrap().iter().filter_map(Value::as_str).collect::<Vec<_>>().join("\n")
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn clusters_are_seen_as_they_are_and_what_cannot_work_is_refused() {
     let mut w = World::start().await;
@@ -133,4 +149,158 @@ async fn clusters_are_seen_as_they_are_and_what_cannot_work_is_refused() {
     .await;
     w.cli(&format!("status {GROUP}")).await.unwrap();
     assert!(w.cli(&format!("history {GROUP}")).await.unwrap().contains("initial"));
+}
+
+fn client(cluster: &KafkaCluster) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", cluster.bootstrap().join(","));
+    config
+}
+
+async fn create_topic(cluster: &KafkaCluster) {
+    let admin: AdminClient<DefaultClientContext> = client(cluster).create().unwrap();
+    let topic = NewTopic::new(TOPIC, PARTITIONS, TopicReplication::Fixed(1));
+    admin.create_topics([&topic], &AdminOptions::new()).await.unwrap()[0].as_ref().unwrap();
+}
+
+/// Writes until it is stopped, and says how many were acknowledged.
+struct Writer {
+    stop: Arc<AtomicBool>,
+    running: JoinHandle<u64>,
+}
+
+impl Writer {
+    fn start(cluster: &KafkaCluster) -> Writer {
+        let stop = Arc::new(AtomicBool::new(false));
+        let producer: FutureProducer =
+            client(cluster).set("acks", "all").set("linger.ms", "5").create().unwrap();
+        let stopping = stop.clone();
+        let running = tokio::spawn(async move {
+            let mut acknowledged = 0;
+            while !stopping.load(Ordering::SeqCst) {
+                let sending = (0..20).map(|n| {
+                    let (key, value) = (format!("k{n}"), format!("value {acknowledged} {n}"));
+                    let producer = &producer;
+                    async move {
+                        let headers = OwnedHeaders::new().insert(Header { key: "n", value: Some(&key) });
+                        let record = FutureRecord::to(TOPIC).key(&key).payload(&value).headers(headers);
+                        producer.send(record, PATIENCE).await.is_ok()
+                    }
+                });
+                let sent = futures::future::join_all(sending).await;
+                acknowledged += sent.into_iter().filter(|ok| *ok).count() as u64;
+            }
+            acknowledged
+        });
+        Writer { stop, running }
+    }
+
+    async fn stop(self) -> u64 {
+        self.stop.store(true, Ordering::SeqCst);
+        self.running.await.unwrap()
+    }
+}
+
+type Record = (i32, i64, Option<Vec<u8>>, Option<Vec<u8>>, Option<i64>, Option<Vec<u8>>);
+
+/// Every record of the topic, with its place.
+async fn everything(cluster: &KafkaCluster) -> Vec<Record> {
+    let config = client(cluster).set("group.id", "judge").clone();
+    let read = move || {
+        let consumer: BaseConsumer = config.create().unwrap();
+        let (started, mut records) = (Instant::now(), Vec::new());
+        for partition in 0..PARTITIONS {
+            let (first, end) = consumer.fetch_watermarks(TOPIC, partition, PATIENCE).unwrap();
+            let mut assignment = TopicPartitionList::new();
+            assignment.add_partition_offset(TOPIC, partition, Offset::Offset(first)).unwrap();
+            consumer.assign(&assignment).unwrap();
+            let mut next = first;
+            while next < end {
+                assert!(started.elapsed() < PATIENCE, "partition {partition} gave no record {next}");
+                // It returns without one for reasons of its own as well.
+                let Some(message) = consumer.poll(Duration::from_secs(1)) else { continue };
+                let message = message.unwrap();
+                let header = message.headers().map(|h| h.get(0).value.unwrap().to_vec());
+                let (key, value) = (message.key().map(<[u8]>::to_vec), message.payload().map(<[u8]>::to_vec));
+                let timestamp = message.timestamp().to_millis();
+                records.push((partition, message.offset(), key, value, timestamp, header));
+                next = message.offset() + 1;
+            }
+        }
+        records
+    };
+    tokio::task::spawn_blocking(read).await.unwrap()
+}
+
+fn live(group: &Value) -> Result<u64> {
+    let mirror = &member(group, "west")["mirror"];
+    let heard = mirror["sample_age_ms"].is_u64();
+    ensure!(mirror["running"] == true && mirror["mode"] == "live" && heard, "not live");
+    mirror["node"].as_u64().ok_or_else(|| anyhow!("no node"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mirror_outlives_the_node_that_runs_it() {
+    let mut w = World::start().await;
+    create_topic(&w.east).await;
+    let writer = Writer::start(&w.east);
+    w.serve().await;
+    let group = w.wait_status("a live mirror", |group| live(group).map(drop)).await;
+    let owner = live(&group).unwrap();
+    assert!(owner == 2 || owner == 3, "n{owner} is not beside the standby");
+    w.cli(&format!("status {GROUP}")).await.unwrap();
+
+    w.nodes.node(owner).unwrap().kill().unwrap();
+    let group = w
+        .wait_status("another node to mirror", |group| {
+            ensure!(live(group)? != owner, "still n{owner}");
+            Ok(())
+        })
+        .await;
+    let heir = live(&group).unwrap();
+    assert_eq!(heir, 5 - owner, "the other node at the standby's site");
+
+    // A node that wakes up finds its lease over.
+    w.nodes.node_mut(owner).unwrap().restart(PATIENCE).await.unwrap();
+    w.nodes.node(heir).unwrap().freeze().unwrap();
+    w.wait_status("the first one to mirror again", |group| {
+        ensure!(live(group)? == owner, "not yet");
+        Ok(())
+    })
+    .await;
+    w.nodes.node(heir).unwrap().thaw().unwrap();
+
+    let acknowledged = writer.stop().await;
+    let source = everything(&w.east).await;
+    assert!(source.len() as u64 >= acknowledged && acknowledged > 0, "{} of {acknowledged}", source.len());
+    w.wait_status("the mirror to have everything", |group| {
+        live(group)?;
+        let cluster = |name: &str| member(group, name)["cluster"]["end_records"].as_u64();
+        ensure!(cluster("west") == Some(source.len() as u64), "{:?} of {}", cluster("west"), source.len());
+        ensure!(member(group, "west")["mirror"]["lag"]["records"] == 0, "it lags");
+        Ok(())
+    })
+    .await;
+    let target = everything(&w.west).await;
+    assert_eq!(source.len(), target.len());
+    let differs = source.iter().zip(&target).find(|(a, b)| a != b);
+    assert!(differs.is_none(), "{differs:?}");
+    eprintln!("{} records, {acknowledged} acknowledged, all at their offsets", source.len());
+
+    let group = w.wait_status("the notes to be quiet", |group| live(group).map(drop)).await;
+    assert!(!notes(&group).contains("unaligned"), "{}", notes(&group));
+    let metrics = http::get(w.nodes.node(owner).unwrap().http(), "/metrics", PATIENCE).await.unwrap();
+    let text = metrics.body;
+    assert!(text.contains("primacy_mirror_lag_records{group=\"events\",member=\"west\"} 0"), "{text}");
+
+    // What was heard last stands, with its age.
+    w.east.kill().unwrap();
+    w.wait_status("the age of the sample", |group| {
+        let age = member(group, "west")["mirror"]["sample_age_ms"].as_u64();
+        ensure!(age.is_some_and(|age| age > 2_000), "{age:?}");
+        ensure!(group["state"] == "blocked", "not blocked");
+        Ok(())
+    })
+    .await;
+    w.cli(&format!("status {GROUP}")).await.unwrap();
 }

@@ -59,6 +59,18 @@ impl Leases {
         self.held(group, epoch?).map(|lease| lease.witness_until).filter(|until| *until > at)
     }
 
+    /// Until when this node may run the mirror into a member.
+    pub(super) fn mirror(
+        &self,
+        group: &GroupName,
+        member: &MemberName,
+        epoch: Epoch,
+        at: Moment,
+    ) -> Option<Moment> {
+        let until = self.held(group, epoch)?.mirrors_until.get(member).copied();
+        until.filter(|until| *until > at)
+    }
+
     /// When the next lease ends.
     pub(super) fn next_end(&self, at: Moment) -> Option<Moment> {
         let leases = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -13,6 +13,7 @@ mod gates;
 mod holder;
 mod kill;
 mod leases;
+mod mirrors;
 mod orphans;
 mod post;
 mod tails;
@@ -30,6 +31,7 @@ use crate::peers::Peers;
 use holder::Holding;
 use leases::{Leases, Want};
 use metrics::{counter, gauge};
+use mirrors::Mirrors;
 use orphans::Orphan;
 use post::Post;
 use primacy_consensus::Consensus;
@@ -64,6 +66,8 @@ pub(crate) struct Guards {
     /// The copies of streams for another site.
     holdings: Mutex<BTreeMap<GroupName, Holding>>,
     leases: Leases,
+    /// Locked before the board.
+    mirrors: Mirrors,
     wake: Notify,
     /// Rises whenever a post appears or goes, for those who follow its tail.
     changed: watch::Sender<u64>,
@@ -100,6 +104,7 @@ impl Guards {
             posts: Mutex::default(),
             holdings: Mutex::default(),
             leases: Leases::default(),
+            mirrors: Mirrors::default(),
             wake: Notify::new(),
             changed,
         })
@@ -129,7 +134,7 @@ impl Guards {
         let of = |(name, group): (&GroupName, &Group)| {
             let primary = group.primary.as_ref()?;
             let witness = primary.witness == Some(self.me) && group.spec.kind == GroupKind::Redis;
-            let mirrors = Vec::new();
+            let mirrors = self.could_mirror(group);
             (witness || !mirrors.is_empty() || self.gates.has(name))
                 .then(|| (name.clone(), Want { epoch: primary.epoch, witness, mirrors }))
         };
@@ -170,6 +175,7 @@ impl Guards {
                 true
             });
         }
+        self.reconcile_mirrors(at);
         let again = self.tell_gates(gates, at).then(|| at.after(CLOSING));
         [self.leases.next_end(at), again].into_iter().flatten().min()
     }
@@ -262,6 +268,7 @@ impl Guards {
     pub(crate) fn record(&self) {
         let at = now();
         self.gates.record();
+        self.mirrors.record(at);
         for (group, post) in self.posts().iter() {
             let (status, labels) = (post.status(), [("group", group.to_string())]);
             gauge!("primacy_witness_attached", &labels).set(f64::from(u8::from(status.attached)));

@@ -8,6 +8,21 @@ use primacy_core::{GroupName, MemberName, NodeId};
 pub(crate) type Mirrored = (GroupName, MemberName, MirrorReport);
 
 impl Board {
+    /// Takes in what this node says of a mirror. True when it says something new.
+    pub(crate) fn note_mirror(&self, group: &GroupName, member: &MemberName, report: &MirrorReport) -> bool {
+        let mut desk = self.lock();
+        if let Some(seat) = desk.seat.as_mut() {
+            seat.take_in_mirror(self.me, group, member, report.clone());
+        }
+        let before = desk.mirrors.insert((group.clone(), member.clone()), report.clone());
+        before.is_none_or(|before| report.is_news_after(&before))
+    }
+
+    /// Forgets the mirrors that this node can have no more.
+    pub(crate) fn keep_mirrors(&self, kept: impl Fn(&GroupName, &MemberName) -> bool) {
+        self.lock().mirrors.retain(|(group, member), _| kept(group, member));
+    }
+
     /// What this node says of its mirrors, to be sent.
     pub(crate) fn own_mirrors<R>(
         &self,
