@@ -11,6 +11,7 @@
 mod access;
 mod batch;
 mod calls;
+pub mod external;
 pub mod link;
 pub mod mirror;
 mod pattern;

@@ -30,7 +30,7 @@ const PERMITTED: &[(&str, &[&str])] = &[
     ("testbed", &["core", "client"]),
     ("sim", &["core"]),
     ("cli", &["core", "client", "node", "wire", "redis", "testbed"]),
-    ("bench", &["testbed", "client", "core", "wire"]),
+    ("bench", &["testbed", "client", "core", "wire", "kafka"]),
     ("chaos", &["testbed", "client", "core", "wire"]),
     ("xtask", &[]),
 ];

@@ -12,6 +12,7 @@ mod figure;
 mod fleet;
 mod freeze;
 mod gate;
+mod kafka;
 mod locate;
 mod machine;
 mod outage;
@@ -51,6 +52,9 @@ struct Args {
     /// A short run that shows whether everything works; its figures mean little.
     #[arg(long)]
     quick: bool,
+    /// Mirrors a topic between two clusters, for the bench that started this: source, target, topic.
+    #[arg(long, hide = true, num_args = 3)]
+    mirror: Option<Vec<String>>,
     /// The program to measure; the one beside this program when not given.
     #[arg(long, env = "PRIMACY_BINARY")]
     binary: Option<PathBuf>,
@@ -83,6 +87,8 @@ enum Subject {
     Witness,
     /// Replies that wait for another site.
     Site,
+    /// Kafka's mirror, beside MirrorMaker 2.
+    Kafka,
     /// Memory and CPU of nodes that watch 100 groups.
     Watch100,
 }
@@ -101,6 +107,9 @@ async fn main() -> ExitCode {
 
 /// False when something could not be measured. A missed goal is a result, not a failure.
 async fn run(args: Args) -> Result<bool> {
+    if let Some([source, target, topic]) = args.mirror.as_deref() {
+        return kafka::run_child(source, target, topic).await.map(|()| true);
+    }
     let binary = binary(&args)?;
     let plan = if args.quick { Plan::quick() } else { Plan::full() };
     let machine = Machine::look()?;
@@ -141,6 +150,7 @@ async fn measure(subject: Subject, binary: &Path, plan: &Plan) -> Result<Vec<Fig
         Subject::Gate => gate::figures(binary, plan).await,
         Subject::Witness => witness::figures(binary, plan).await,
         Subject::Site => site::figures(binary, plan),
+        Subject::Kafka => kafka::figures(plan).await,
         Subject::Watch100 => watch::figures(binary, plan).await,
     }
 }

@@ -26,6 +26,18 @@ pub(crate) struct Plan {
     pub(crate) switchover_rounds: usize,
     pub(crate) watch: WatchPlan,
     pub(crate) benchmark: BenchmarkPlan,
+    pub(crate) kafka: KafkaPlan,
+}
+
+/// How much is mirrored.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct KafkaPlan {
+    /// Copies, for each side and kind.
+    pub(crate) rounds: usize,
+    /// Of 100 bytes each; of larger ones, a fifth.
+    pub(crate) records: u64,
+    /// For how long lag is sampled.
+    pub(crate) lag_seconds: u64,
 }
 
 /// How much `redis-benchmark` does, each time for each side.
@@ -77,6 +89,7 @@ impl Plan {
                 settle: Duration::from_secs(10),
             },
             benchmark: BenchmarkPlan { rounds: 4, pipelined: 400_000, single: 20_000, far: 40 },
+            kafka: KafkaPlan { rounds: 3, records: 1_000_000, lag_seconds: 8 },
         }
     }
 
@@ -104,6 +117,7 @@ impl Plan {
                 settle: Duration::from_secs(2),
             },
             benchmark: BenchmarkPlan { rounds: 1, pipelined: 100_000, single: 5_000, far: 20 },
+            kafka: KafkaPlan { rounds: 1, records: 200_000, lag_seconds: 3 },
         }
     }
 }

@@ -6,10 +6,12 @@
 mod aborted;
 mod filler;
 mod rebuild;
+mod records;
 
 pub(crate) use aborted::Aborted;
 pub(crate) use filler::{FILLER_KEY, filler};
 pub(crate) use rebuild::rebuild;
+pub(crate) use records::records;
 
 use std::fmt;
 

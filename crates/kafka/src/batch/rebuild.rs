@@ -14,7 +14,7 @@ const COMPRESSION: i16 = 0x07;
 /// A whole batch with a record for each of its offsets, not compressed.
 pub(crate) fn rebuild(header: &Header, batch: &Bytes) -> Result<BytesMut, BadBatch> {
     let mut out = BytesMut::from(batch.get(..HEADER_BYTES).ok_or(BadBatch::Malformed)?);
-    let mut records = decompress(header.attributes & COMPRESSION, batch.slice(HEADER_BYTES..))?;
+    let mut records = decompress(header.attributes, batch.slice(HEADER_BYTES..))?;
     let mut next = 0;
     for _ in 0..header.count {
         let mut record = records.clone();
@@ -46,9 +46,10 @@ pub(crate) fn rebuild(header: &Header, batch: &Bytes) -> Result<BytesMut, BadBat
     Ok(out)
 }
 
-fn decompress(codec: i16, mut records: Bytes) -> Result<Bytes, BadBatch> {
+/// The records of a batch with these attributes, as they are without compression.
+pub(super) fn decompress(attributes: i16, mut records: Bytes) -> Result<Bytes, BadBatch> {
     let keep = |bytes: &mut Bytes| Ok(bytes.clone());
-    let plain = match codec {
+    let plain = match attributes & COMPRESSION {
         0 => return Ok(records),
         1 => Gzip::decompress(&mut records, keep),
         2 => Snappy::decompress(&mut records, keep),
@@ -59,7 +60,7 @@ fn decompress(codec: i16, mut records: Bytes) -> Result<Bytes, BadBatch> {
     plain.map_err(|_| BadBatch::Corrupt)
 }
 
-fn get_varint(bytes: &mut Bytes) -> Result<i64, BadBatch> {
+pub(super) fn get_varint(bytes: &mut Bytes) -> Result<i64, BadBatch> {
     let mut value = 0_u64;
     for shift in (0..70).step_by(7) {
         let byte = bytes.try_get_u8().map_err(|_| BadBatch::Malformed)?;

@@ -4,12 +4,14 @@ mod commits;
 mod ends;
 mod groups;
 mod producer;
+mod reader;
 mod trim;
 
 pub(crate) use commits::{Committed, commit, committed};
 pub(crate) use ends::{At, ends};
 pub(crate) use groups::{Listed, create_consumer_group, groups};
 pub(crate) use producer::init_producer;
+pub(crate) use reader::{ReadError, Reader};
 pub(crate) use trim::delete_records;
 
 use kafka_protocol::messages::TopicName;

@@ -3,9 +3,9 @@
 
 use super::Unaligned;
 use super::context::{Context, Surveyed};
-use super::reader::{ReadError, Reader};
+
 use crate::batch::{FILLER_KEY, filler};
-use crate::calls::{Place, WITHIN, delete_records};
+use crate::calls::{Place, ReadError, Reader, WITHIN, delete_records};
 use crate::link::{Lane, LinkError};
 use crate::wire::produce;
 use bytes::Bytes;

@@ -265,3 +265,156 @@ pub(super) fn acknowledged(partition: i32, expected: i64, error: i16, base: i64,
         }),
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::panic)]
+mod tests {
+    use super::*;
+
+    const A: Uuid = Uuid::from_u128(1);
+    const B: Uuid = Uuid::from_u128(2);
+
+    /// The source holds 10 to 100, and the target as much from the beginning as is given.
+    fn facts(target_end: i64, kept: Option<(Uuid, i64)>) -> Facts {
+        Facts {
+            source_id: A,
+            target_id: B,
+            source_start: 10,
+            source_end: 100,
+            target_start: 0,
+            target_end,
+            target_log_end: target_end,
+            kept: kept.map(|(source_id, offset)| Kept { source_id, target_id: B, offset }),
+        }
+    }
+
+    fn refused(beginning: Beginning) -> String {
+        match beginning {
+            Beginning::Refuse(why) => why.to_string(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_partition_begins_where_the_target_ends() {
+        assert_eq!(begin(0, &facts(0, None)), Beginning::Fill { from: 0, to: 10 });
+        assert_eq!(begin(0, &facts(5, Some((A, 5)))), Beginning::Fill { from: 5, to: 10 });
+        assert_eq!(begin(0, &facts(60, Some((A, 60)))), Beginning::Copy(60));
+        assert_eq!(begin(0, &facts(100, Some((A, 100)))), Beginning::Copy(100));
+    }
+
+    #[test]
+    fn what_is_not_known_to_be_equal_is_compared() {
+        assert_eq!(begin(0, &facts(60, None)), Beginning::Verify { from: 10, to: 60 });
+        assert_eq!(begin(0, &facts(60, Some((A, 40)))), Beginning::Verify { from: 40, to: 60 });
+    }
+
+    #[test]
+    fn what_the_target_lost_is_copied_again() {
+        assert_eq!(begin(0, &facts(40, Some((A, 60)))), Beginning::Copy(40));
+    }
+
+    #[test]
+    fn replicas_that_do_not_agree_are_waited_for() {
+        assert_eq!(begin(0, &Facts { target_log_end: 61, ..facts(60, None) }), Beginning::Wait);
+    }
+
+    #[test]
+    fn more_than_the_source_has_is_refused() {
+        let why = refused(begin(3, &facts(101, None)));
+        assert!(why.starts_with("partition 3, offset 100: the standby holds records up to 101"), "{why}");
+    }
+
+    #[test]
+    fn a_topic_created_again_is_told_from_a_standby_s_new_one() {
+        assert!(
+            refused(begin(0, &facts(60, Some((Uuid::nil(), 60))))).contains("created again at the source")
+        );
+        // Deleted on the standby, as the remedy says: what was written down is of another topic.
+        let kept = Some(Kept { source_id: Uuid::nil(), target_id: Uuid::nil(), offset: 60 });
+        assert_eq!(begin(0, &Facts { kept, ..facts(0, None) }), Beginning::Fill { from: 0, to: 10 });
+    }
+
+    #[test]
+    fn what_is_written_down_comes_back() {
+        let kept = Kept { source_id: A, target_id: B, offset: 7 };
+        assert_eq!(Kept::read(7, &kept.metadata()), Some(kept));
+        for other in ["", "aligned", "aligned x y", "somebody's metadata"] {
+            assert_eq!(Kept::read(7, other), None, "{other}");
+        }
+    }
+
+    fn batch(base_offset: i64, last_offset_delta: i32, count: i32, attributes: i16) -> Header {
+        Header {
+            base_offset,
+            size: 100,
+            attributes,
+            last_offset_delta,
+            max_timestamp: 0,
+            producer_id: 1,
+            count,
+        }
+    }
+
+    const PLAIN: i16 = 0;
+    const TRANSACTIONAL: i16 = 0x10;
+    const MARKER: i16 = 0x30;
+
+    #[test]
+    fn batches_follow_each_other_without_a_gap() {
+        let take = |header: Header| take(0, 50, &header, Gaps::Refuse, false);
+        assert_eq!(take(batch(50, 9, 10, PLAIN)), Take::Copy);
+        assert_eq!(take(batch(40, 9, 10, PLAIN)), Take::Skip);
+        for (header, reason) in [
+            (batch(45, 9, 10, PLAIN), "ends inside the batch"),
+            (batch(51, 9, 10, PLAIN), "compaction"),
+            (batch(50, 9, 7, PLAIN), "compaction"),
+            (batch(50, 9, 10, TRANSACTIONAL), "transactions"),
+            (batch(50, 0, 1, MARKER), "transactions"),
+        ] {
+            match take(header) {
+                Take::Refuse(why) => assert!(why.reason.contains(reason), "{why}"),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn gaps_are_filled_where_that_is_accepted() {
+        let take = |header: Header, aborted| take(0, 50, &header, Gaps::Fill, aborted);
+        assert_eq!(take(batch(50, 9, 10, TRANSACTIONAL), false), Take::Copy);
+        assert_eq!(take(batch(50, 9, 10, TRANSACTIONAL), true), Take::FillInstead(10));
+        assert_eq!(take(batch(50, 0, 1, MARKER), false), Take::FillInstead(1));
+        assert_eq!(take(batch(53, 9, 10, PLAIN), false), Take::FillBefore(3));
+        assert_eq!(take(batch(50, 9, 7, PLAIN), false), Take::Rebuild);
+        assert_eq!(take(batch(50, 9, 0, PLAIN), false), Take::FillInstead(10));
+    }
+
+    #[test]
+    fn an_acknowledgement_counts_at_its_own_offset_alone() {
+        let ack = |error, base| acknowledged(2, 500, error, base, None);
+        assert_eq!(ack(0, 500), Ack::Taken);
+        for (base, words) in
+            [(503, "3 records there were written by somebody else"), (497, "lost what it had")]
+        {
+            match ack(0, base) {
+                Ack::Refuse(why) => assert!(why.reason.contains(words), "{why}"),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn errors_are_told_apart_by_what_to_do() {
+        let ack = |error| acknowledged(2, 500, error, -1, None);
+        // Another leader, too few replicas, a full disk, a missing right.
+        for error in [6, 19, 56, 29] {
+            assert_eq!(ack(error), Ack::Again, "{error}");
+        }
+        assert_eq!([ack(45), ack(46), ack(59)], [Ack::Resync, Ack::Resync, Ack::Resync]);
+        assert_eq!([ack(47), ack(90)], [Ack::Fenced, Ack::Fenced]);
+        for error in [10, 32, 87, 2] {
+            assert!(matches!(ack(error), Ack::Refuse(_)), "{error}");
+        }
+    }
+}

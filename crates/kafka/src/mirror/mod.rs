@@ -16,7 +16,6 @@ mod plan;
 mod prepare;
 mod pull;
 mod push;
-mod reader;
 mod report;
 mod status;
 mod survey;

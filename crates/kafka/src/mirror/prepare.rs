@@ -4,11 +4,11 @@
 use super::context::{Context, Surveyed};
 use super::fill;
 use super::judge::{self, Beginning, Facts, Kept};
-use super::reader::{ReadError, Reader};
+
 use super::verify::{self, Difference};
 use super::{TopicState, Unaligned};
 use crate::batch::Producer;
-use crate::calls::{At, Place, ends};
+use crate::calls::{At, Place, ReadError, Reader, ends};
 use crate::link::LinkError;
 use futures::StreamExt;
 use std::collections::BTreeMap;

@@ -1,9 +1,10 @@
 //! Compares what both sides hold of a partition, batch by batch.
 
 use super::judge::{self, Take};
-use super::reader::{ReadError, Reader};
+
 use super::{Gaps, Unaligned};
 use crate::batch::{self, Header};
+use crate::calls::{ReadError, Reader};
 use bytes::Bytes;
 
 /// Why a comparison did not end well.

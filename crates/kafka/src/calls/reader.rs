@@ -1,7 +1,7 @@
 //! Reads the batches of one partition from an offset on, one answer at a time.
 
+use super::{Place, WITHIN};
 use crate::batch::{self, BadBatch, Header};
-use crate::calls::{Place, WITHIN};
 use crate::link::{Cluster, Lane, LinkError};
 use crate::wire::fetch;
 use bytes::{Bytes, BytesMut};
@@ -13,7 +13,7 @@ const ANSWER_BYTES: i32 = 1 << 20;
 
 /// Where the reader stopped.
 #[derive(Debug)]
-pub(super) enum ReadError {
+pub(crate) enum ReadError {
     Link(LinkError),
     Bad(BadBatch, i64),
 }
@@ -25,7 +25,7 @@ impl From<LinkError> for ReadError {
 }
 
 /// A position in a partition.
-pub(super) struct Reader<'a> {
+pub(crate) struct Reader<'a> {
     cluster: &'a Cluster,
     leader: i32,
     place: &'a Place,
@@ -35,12 +35,12 @@ pub(super) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(cluster: &'a Cluster, leader: i32, place: &'a Place, offset: i64) -> Reader<'a> {
+    pub(crate) fn new(cluster: &'a Cluster, leader: i32, place: &'a Place, offset: i64) -> Reader<'a> {
         Reader { cluster, leader, place, offset, rest: BytesMut::new(), next: None }
     }
 
     /// The batch at the position; none when the log ends there for now.
-    pub(super) async fn peek(&mut self) -> Result<Option<&(Header, Bytes)>, ReadError> {
+    pub(crate) async fn peek(&mut self) -> Result<Option<&(Header, Bytes)>, ReadError> {
         if self.next.is_none() {
             self.next = self.read().await?;
         }
@@ -48,7 +48,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Goes past the batch at the position.
-    pub(super) fn advance(&mut self) {
+    pub(crate) fn advance(&mut self) {
         if let Some((header, _)) = self.next.take() {
             self.offset = header.end();
         }
