@@ -254,11 +254,37 @@ fn member_json(m: &v1::MemberStatus) -> Value {
         v1::Role::Standby => "standby",
         v1::Role::Unspecified => "unknown",
     };
-    json!({
+    let mut member = json!({
         "name": m.name, "site": m.site, "address": m.address, "role": role, "health": m.health,
         "reachable_from": m.reachable_from, "offset_bytes": m.offset_bytes, "lag_bytes": m.lag_bytes,
         "link_up": m.link_up, "shut": m.shut, "rtt_us": m.rtt_us, "version": m.version,
         "eligible": m.eligible, "why_not": m.why_not, "priority": m.priority,
+    });
+    if let Some(answer) = m.cluster.as_ref().and_then(|c| c.answer.as_ref()) {
+        member["cluster"] = json!({
+            "cluster_id": m.cluster.as_ref().map(|c| &c.cluster_id), "brokers": answer.brokers,
+            "topics": answer.topics, "partitions": answer.partitions, "end_records": answer.end_records,
+            "leaderless": answer.leaderless.as_ref().map(|p| p.count),
+            "under_replicated": answer.under_replicated.as_ref().map(|p| p.count),
+            "problems": answer.problems,
+        });
+    }
+    if let Some(mirror) = m.mirror.as_ref().and_then(|mirror| Some((mirror.node_id, mirror.report.as_ref()?)))
+    {
+        member["mirror"] = mirror_json(mirror);
+    }
+    member
+}
+
+fn mirror_json((node, report): (u64, &v1::MirrorReport)) -> Value {
+    let lag = report.lag.as_ref();
+    let mode = report.mode().as_str_name().trim_start_matches("MIRROR_MODE_").to_lowercase();
+    json!({
+        "node": node, "running": report.running, "mode": mode, "done_records": report.done_records,
+        "total_records": report.total_records, "eta_ms": report.eta_ms,
+        "lag_records": lag.map(|l| l.records), "lag_bytes": lag.map(|l| l.bytes),
+        "lag_ms": lag.map(|l| l.ms), "sample_age_ms": report.sampled_age_us.map(|us| us / 1_000),
+        "trouble": report.trouble,
     })
 }
 

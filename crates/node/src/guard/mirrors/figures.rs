@@ -7,6 +7,9 @@ use primacy_kafka::MirrorStatus;
 use primacy_kafka::mirror::{GroupStatus, Lag, Mode, Side, TopicState, TopicStatus};
 use std::cmp::Reverse;
 
+/// Of what did not work, so many are told at once.
+const PROBLEMS_TOLD: usize = 3;
+
 /// The report of a mirror at `at`.
 pub(super) fn report_of(status: &MirrorStatus, epoch: Epoch, running: bool, at: Moment) -> MirrorReport {
     let mut topics: Vec<MirrorItem> =
@@ -32,7 +35,7 @@ pub(super) fn report_of(status: &MirrorStatus, epoch: Epoch, running: bool, at: 
         bytes_per_second: status.progress.bytes_per_second.round() as u64,
         lag: of_lag(&status.lag),
         sampled_at: status.age().map(|age| at.before(age)),
-        trouble: status.stopped.clone().or_else(|| silent(status)),
+        trouble: status.stopped.clone().or_else(|| silent(status)).or_else(|| failed(status)),
         topic_count: topics.len() as u64,
         topics: first(&mut topics),
         group_count: groups.len() as u64,
@@ -69,6 +72,13 @@ fn silent(status: &MirrorStatus) -> Option<String> {
         Some(format!("its {which} does not answer: {error}"))
     };
     of("source", &status.source).or_else(|| of("target", &status.target))
+}
+
+/// What was tried and did not work, and will be tried again.
+fn failed(status: &MirrorStatus) -> Option<String> {
+    let told = status.problems.iter().map(|(what, why)| format!("{what}: {why}"));
+    let told: Vec<String> = told.take(PROBLEMS_TOLD).collect();
+    (!told.is_empty()).then(|| told.join("; "))
 }
 
 fn of_lag(lag: &Lag) -> MirrorLag {
