@@ -3,7 +3,9 @@
 
 mod common;
 
-use common::{DEADLINE, Pair, assert_same, client, create_topic, until, until_copied, write};
+use common::{
+    DEADLINE, Pair, assert_same, client, create_replicated, create_topic, until, until_copied, write,
+};
 use primacy_kafka::Mirror;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use std::sync::Arc;
@@ -33,6 +35,48 @@ fn load(pair: &Pair, topic: &str, stop: Arc<AtomicBool>) -> tokio::task::JoinHan
     })
 }
 
+/// Waits until some hundred records more are copied.
+async fn progressed(mirror: &Mirror) {
+    let copied = |status: &primacy_kafka::MirrorStatus| -> i64 {
+        status.topics.values().flat_map(|t| t.partitions.values()).filter_map(|p| p.target_end).sum()
+    };
+    let mut watch = mirror.watch();
+    let from = copied(&watch.borrow());
+    let further = watch.wait_for(|status| copied(status) >= from + 300);
+    let Ok(()) = tokio::time::timeout(DEADLINE, further).await.map(drop) else {
+        panic!("it does not go on: {:#?}", mirror.status())
+    };
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_target_whose_brokers_die_in_turns_goes_on_taking() {
+    let mut pair = Pair::start_with(3).await;
+    create_topic(&pair.a, "l-orders", 3, &[]).await;
+    create_replicated(&pair.b, "l-orders", 3, 3, &[]).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let load = load(&pair, "l-orders", stop.clone());
+    let mut mirror = Mirror::start(pair.plan("l-"));
+    progressed(&mirror).await;
+    for id in 1..=2 {
+        pair.b.broker(id).unwrap().kill().unwrap();
+        progressed(&mirror).await;
+        let broker = pair.b.broker_mut(id).unwrap();
+        broker.spawn().unwrap();
+        broker.wait_ready().await.unwrap();
+        progressed(&mirror).await;
+        // The owner dies while followers may lag.
+        drop(mirror);
+        mirror = Mirror::start(pair.plan("l-"));
+        progressed(&mirror).await;
+    }
+    stop.store(true, Ordering::Relaxed);
+    assert!(load.await.unwrap() > 500);
+    write(&pair.a, "l-orders", 0, 1, 10, &[]).await;
+    until_copied(&mirror, &pair.a, "l-orders").await;
+    assert_same(&pair, "l-orders").await;
+    assert_eq!(mirror.status().unaligned().count(), 0);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_lost_doubled_or_misplaced_by_kills_and_freezes() {
     let mut pair = Pair::start().await;
@@ -40,17 +84,6 @@ async fn nothing_is_lost_doubled_or_misplaced_by_kills_and_freezes() {
     let stop = Arc::new(AtomicBool::new(false));
     let load = load(&pair, "f-orders", stop.clone());
     let mut mirror = Mirror::start(pair.plan("f-"));
-    let progressed = |mirror: &Mirror| {
-        let copied = |status: &primacy_kafka::MirrorStatus| -> i64 {
-            status.topics.values().flat_map(|t| t.partitions.values()).filter_map(|p| p.target_end).sum()
-        };
-        let mut watch = mirror.watch();
-        let from = copied(&watch.borrow());
-        async move {
-            let further = watch.wait_for(|status| copied(status) >= from + 300);
-            drop(tokio::time::timeout(DEADLINE, further).await.expect("it goes on").unwrap());
-        }
-    };
     progressed(&mirror).await;
 
     // The owner is gone without a word, and another begins.

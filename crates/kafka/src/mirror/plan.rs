@@ -31,7 +31,7 @@ pub struct MirrorPlan {
 
 impl MirrorPlan {
     /// What a mirror holds unless it is told otherwise.
-    pub const BUFFER_BYTES_MAX: usize = 24 << 20;
+    pub const BUFFER_BYTES_MAX: usize = 16 << 20;
 }
 
 /// What is done about offsets that no record has: those of transaction markers, and of records that compaction removed.

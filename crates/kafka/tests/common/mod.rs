@@ -41,15 +41,21 @@ const CONFIG: [&str; 6] = [
 
 impl Pair {
     pub async fn start() -> Pair {
+        Pair::start_with(1).await
+    }
+
+    /// One broker at the source, and so many at the target.
+    pub async fn start_with(target_brokers: u16) -> Pair {
         let dirs = (Workdir::create().unwrap(), Workdir::create().unwrap());
-        let options = |name: &str, dir: &Workdir| {
+        let options = |name: &str, dir: &Workdir, brokers: u16| {
             let mut options = KafkaOptions::new(name, dir.path());
+            options.brokers = brokers;
             options.config.extend(CONFIG.map(str::to_owned));
             options
         };
         let (a, b) = tokio::join!(
-            KafkaCluster::start(options("east", &dirs.0)),
-            KafkaCluster::start(options("west", &dirs.1))
+            KafkaCluster::start(options("east", &dirs.0, 1)),
+            KafkaCluster::start(options("west", &dirs.1, target_brokers))
         );
         Pair { a: a.unwrap(), b: b.unwrap(), _dirs: dirs }
     }
@@ -87,7 +93,17 @@ pub fn admin(cluster: &KafkaCluster) -> AdminClient<DefaultClientContext> {
 }
 
 pub async fn create_topic(cluster: &KafkaCluster, name: &str, partitions: i32, config: &[(&str, &str)]) {
-    let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+    create_replicated(cluster, name, partitions, 1, config).await;
+}
+
+pub async fn create_replicated(
+    cluster: &KafkaCluster,
+    name: &str,
+    partitions: i32,
+    replicas: i32,
+    config: &[(&str, &str)],
+) {
+    let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(replicas));
     for (key, value) in config {
         topic = topic.set(key, value);
     }
