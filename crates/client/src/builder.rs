@@ -15,6 +15,8 @@ pub(crate) struct Settings {
     /// One attempt of a call that changes nothing. What changes something is given the whole deadline, because giving
     /// it up leaves its outcome unknown.
     pub(crate) attempt_max: Duration,
+    /// A node that has not answered such a call for so long is not the only one that is asked any more.
+    pub(crate) hedge_after: Duration,
     /// Opening a connection.
     pub(crate) connect_max: Duration,
     /// The first pause after all nodes were tried; the next ones double, up to `backoff_max`.
@@ -30,6 +32,7 @@ impl Default for Settings {
         Self {
             deadline: Duration::from_secs(10),
             attempt_max: Duration::from_secs(2),
+            hedge_after: Duration::from_millis(200),
             connect_max: Duration::from_secs(1),
             backoff_min: Duration::from_millis(20),
             backoff_max: Duration::from_millis(500),
@@ -61,6 +64,13 @@ impl Builder {
     /// otherwise.
     pub fn attempt_max(mut self, attempt_max: Duration) -> Self {
         self.settings.attempt_max = attempt_max;
+        self
+    }
+
+    /// After how long without an answer to a call that changes nothing the next node is asked beside the first; 200 ms
+    /// unless told otherwise. Longer than a round trip between the farthest sites.
+    pub fn hedge_after(mut self, hedge_after: Duration) -> Self {
+        self.settings.hedge_after = hedge_after;
         self
     }
 

@@ -8,6 +8,8 @@ use crate::endpoint::{Attempt, Endpoint};
 use crate::error::Failed;
 use crate::pool::Pool;
 use backon::{BackoffBuilder, ExponentialBuilder};
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use std::collections::VecDeque;
 use std::future::Future;
 use std::sync::Arc;
@@ -63,7 +65,9 @@ impl Pool {
         }
     }
 
-    /// Asks each node at most once; nothing when none of them did it.
+    /// Asks each node at most once; nothing when none of them did it. The next one is asked when one has failed, and for
+    /// what changes nothing also when it says nothing for [`Settings::hedge_after`](crate::builder::Settings), beside it:
+    /// a leader that was cut off answers nobody, and is asked first because it answered last.
     async fn round<T, F, Fut>(
         &self,
         nature: Nature,
@@ -77,16 +81,38 @@ impl Pool {
     {
         let mut waiting: VecDeque<Arc<Endpoint>> = self.endpoints().iter().cloned().collect();
         let mut hints_left = waiting.len() + 1;
-        while let Some(endpoint) = waiting.pop_front() {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Ok(None);
+        let mut asked = FuturesUnordered::new();
+        loop {
+            if let Some(endpoint) = waiting.pop_front() {
+                let left = deadline.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    return Ok(None);
+                }
+                let within = match nature {
+                    Nature::Read => left.min(self.settings.attempt_max),
+                    Nature::Repeatable | Nature::Once => left,
+                };
+                let question = bounded(within, ask(Arc::clone(&endpoint)));
+                asked.push(async move {
+                    let came = endpoint.attempt(question).await;
+                    (endpoint, came)
+                });
             }
-            let within = match nature {
-                Nature::Read => left.min(self.settings.attempt_max),
-                Nature::Repeatable | Nature::Once => left,
+            let patience = async {
+                match nature {
+                    Nature::Read if !waiting.is_empty() => sleep(self.settings.hedge_after).await,
+                    Nature::Read | Nature::Repeatable | Nature::Once => std::future::pending().await,
+                }
             };
-            let failed = match endpoint.attempt(bounded(within, ask(Arc::clone(&endpoint)))).await {
+            let (endpoint, came) = tokio::select! {
+                biased;
+                came = asked.next() => match came {
+                    Some(came) => came,
+                    None => return Ok(None),
+                },
+                () = patience => continue,
+            };
+            let failed = match came {
                 Attempt::Done(done) => {
                     self.prefer(&endpoint);
                     return Ok(Some(done));
@@ -107,7 +133,6 @@ impl Pool {
             }
             record.note(nature, failed)?;
         }
-        Ok(None)
     }
 
     fn time_is_over(&self, nature: Nature, what: &str, record: Record) -> ClientError {

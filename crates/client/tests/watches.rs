@@ -199,3 +199,18 @@ async fn without_a_leader_the_last_known_primary_is_told_with_its_age() {
     let error = client.primary("nobody-asked-before").await.unwrap_err();
     assert!(matches!(error, ClientError::Unreachable { .. } | ClientError::TimedOut { .. }), "{error}");
 }
+
+/// A leader whose site was cut off is reached by the client and answers nothing; it was asked last, so it is asked first.
+#[tokio::test]
+async fn a_node_that_falls_silent_does_not_hide_the_next_leader() {
+    let world = World::new();
+    let (old, new) = (Node::leader(&world, 1), Node::leader(&world, 2));
+    let client = Client::builder([old.address.clone(), new.address.clone()]).build().unwrap();
+    let before = client.primary("features").await.unwrap();
+    assert_eq!((old.asked(), new.asked()), (1, 0));
+    old.behaviour.hangs.store(true, Ordering::SeqCst);
+    client.report_failure("features", before.epoch);
+    let after = client.primary("features").await.unwrap();
+    assert_eq!(after.consistency(), v1::Consistency::Linearizable, "the last known would be told as local");
+    assert_eq!(new.asked(), 1);
+}
