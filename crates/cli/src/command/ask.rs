@@ -58,7 +58,8 @@ pub(crate) fn failure_of(error: &ClientError) -> Failure {
         ClientError::Unreachable { .. } => Failure::new(Exit::NoLeader, message).remedy(
             "is a node running there? name others with --endpoints HOST:PORT,... or PRIMACY_ENDPOINTS",
         ),
-        ClientError::TimedOut { outcome_unknown: true, .. } => Failure::new(Exit::Unknown, message)
+        // The head of the message says already that the outcome is unknown.
+        ClientError::TimedOut { outcome_unknown: true, detail } => Failure::new(Exit::Unknown, detail)
             .remedy("it may have happened or may yet happen; primacy status shows what is"),
         ClientError::TimedOut { outcome_unknown: false, .. } => Failure::new(Exit::NoLeader, message)
             .remedy("nothing was changed; wait longer with --timeout, or ask other nodes with --endpoints"),

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 /// Works on the files alone and asks nobody: it can run before anything else does, and in a pipeline.
 #[derive(Debug, Args)]
 #[command(arg_required_else_help = true)]
+#[command(group = clap::ArgGroup::new("files").args(["config", "file"]).required(true).multiple(true))]
 #[command(after_long_help = "Examples:
   primacy check -c /etc/primacy/node.toml
   primacy check -c node.toml -f groups.toml
@@ -18,7 +19,7 @@ use std::path::{Path, PathBuf};
 Exits with 2 when something is wrong.")]
 pub(crate) struct CheckArgs {
     /// The configuration of a node
-    #[arg(short, long, value_name = "FILE", required_unless_present = "file")]
+    #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
 
     /// The groups file

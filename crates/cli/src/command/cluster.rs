@@ -8,8 +8,8 @@ use primacy_wire::v1;
 /// The coordinator nodes themselves: list, add, promote, remove, transfer, snapshot
 #[derive(Debug, Subcommand)]
 #[command(after_long_help = "To replace a lost node, under a new id:
-  1. primacy cluster add 4 --site west --address 10.0.0.4:7101
-  2. start it: primacy serve -c node.toml, with id = 4
+  1. start it: primacy serve -c node.toml, with id = 4, an empty data_dir and the founding [[cluster.peer]] list
+  2. primacy cluster add 4 --site west --address 10.0.2.9:7101
   3. primacy cluster promote 4
   4. primacy cluster remove 3")]
 pub(crate) enum ClusterCommand {
@@ -26,6 +26,8 @@ pub(crate) enum ClusterCommand {
 pub(crate) struct StatusArgs {}
 
 /// Adds a node as a learner: it follows, and does not count for majorities
+///
+/// The node must run already, under this id: `primacy serve` waits until it is added.
 #[derive(Debug, Args)]
 pub(crate) struct AddArgs {
     /// Its id, never used before

@@ -6,7 +6,7 @@ use crate::exit::{Exit, Failure};
 use crate::show::transition::{CheckReport, PhaseReport, ProgressReport, TransitionReport, checks_text};
 use futures::{Stream, StreamExt};
 use primacy_client::ClientError;
-use primacy_core::{PhaseRecord, Transition};
+use primacy_core::{Phase, PhaseRecord, Transition};
 use primacy_wire::v1::{TransitionProgress, transition_progress::News};
 use std::pin::pin;
 use tokio::time::{Instant, timeout_at};
@@ -27,20 +27,26 @@ pub(super) async fn follow(
 ) -> Result<(), Failure> {
     let deadline = Instant::now() + ask.timeout;
     let mut news = pin!(news);
-    let mut refusal = None;
+    let (mut refusal, mut under_way) = (None, None);
+    let mut open = false;
     loop {
         let Ok(next) = timeout_at(deadline, news.next()).await else {
-            return Err(unknown(wish, "it is not over within --timeout"));
+            return match under_way.filter(|_| open) {
+                Some(transition) => unsettled(wish, &transition, ask),
+                None => Err(unknown(wish, "it is not over within --timeout")),
+            };
         };
         match next.transpose().map_err(|error| failure_of(&error))?.and_then(|progress| progress.news) {
             Some(News::Checks(checks)) => refusal = checked(wish, checks, ask)?,
             Some(News::Started(transition)) => {
                 let transition = understood(Transition::try_from(transition))?;
                 started(&transition, ask)?;
+                under_way = Some(transition);
             }
             Some(News::Phase(record)) => {
-                let phase = PhaseReport::from(&understood(PhaseRecord::try_from(record))?);
-                passed(phase, ask)?;
+                let record = understood(PhaseRecord::try_from(record))?;
+                open |= record.phase == Phase::Redirect;
+                passed(PhaseReport::from(&record), ask)?;
             }
             Some(News::Ended(transition)) => {
                 let transition = understood(Transition::try_from(transition))?;
@@ -107,6 +113,20 @@ async fn ended(wish: &Wish<'_>, transition: TransitionReport, ask: &Ask) -> Resu
     Ok(())
 }
 
+/// Time is up, but the new primary is open, which is not taken back: what is left is that every member follows. That
+/// takes until the dead one counts as gone, and in a paused group until it is resumed.
+fn unsettled(wish: &Wish<'_>, transition: &Transition, ask: &Ask) -> Result<(), Failure> {
+    if !ask.screen.json() {
+        ask.screen.line(&format!(
+            "{group} is served by {}, epoch {}. Not every member follows yet: primacy status {group}",
+            transition.to,
+            transition.epoch.0,
+            group = wish.group
+        ))?;
+    }
+    Ok(())
+}
+
 fn unknown(wish: &Wish<'_>, why: &str) -> Failure {
     Failure::new(Exit::Unknown, format!("{} of {}: {why}", wish.verb, wish.group))
         .remedy(format!("primacy history {} --last 1 tells how it ended", wish.group))
@@ -168,6 +188,22 @@ mod tests {
         assert_eq!(code(told(vec![checks(false)], false, false).await), 3);
         assert_eq!(code(told(vec![checks(true)], false, true).await), 5, "time is up");
         assert_eq!(code(told(vec![checks(true)], false, false).await), 5, "the connection ended");
+    }
+
+    #[tokio::test]
+    async fn an_open_primary_is_no_unknown_outcome() {
+        let started = || {
+            let News::Ended(mut transition) = ended(v1::TransitionOutcome::Settled) else { unreachable!() };
+            transition.outcome = None;
+            News::Started(transition)
+        };
+        let passed = |phase: v1::Phase| {
+            News::Phase(v1::PhaseRecord { phase: phase.into(), ..v1::PhaseRecord::default() })
+        };
+        let promoted = vec![started(), passed(v1::Phase::Promote)];
+        assert_eq!(told(promoted, false, true).await.unwrap_err().exit.code(), 5, "nobody is open yet");
+        let open = vec![started(), passed(v1::Phase::Promote), passed(v1::Phase::Redirect)];
+        assert!(told(open, false, true).await.is_ok(), "only the settling is not over");
     }
 
     #[tokio::test]

@@ -53,17 +53,30 @@ impl ClusterReport {
         format!("{}  {nodes}  {leader}  revision {}", self.cluster, self.revision)
     }
 
-    /// A line for each node that does not answer: nothing when all do.
+    /// A line for each node that does not answer, and what it means when they are too many: nothing when all do.
     pub(crate) fn troubles(&self, screen: Screen) -> String {
         let away = self.nodes.iter().filter(|node| !node.reachable);
-        away.map(|node| {
-            let since = match node.last_heard_ms {
-                Some(heard) => format!("unreachable for {}", millis(heard as f64)),
-                None => "never heard".to_owned(),
-            };
-            screen.tone(Tone::Bad, &format!("n{} {} ({}) {since}", node.id, node.site, node.address)) + "\n"
-        })
-        .collect()
+        let mut lines: String = away
+            .map(|node| {
+                let since = match node.last_heard_ms {
+                    Some(heard) => format!("unreachable for {}", millis(heard as f64)),
+                    None => "does not answer".to_owned(),
+                };
+                screen.tone(Tone::Bad, &format!("n{} {} ({}) {since}", node.id, node.site, node.address))
+                    + "\n"
+            })
+            .collect();
+        if !self.has_majority() {
+            let lost = "no majority of the nodes answers: primaries go on serving, nothing is promoted; start the others";
+            lines += &(screen.tone(Tone::Bad, lost) + "\n");
+        }
+        lines
+    }
+
+    fn has_majority(&self) -> bool {
+        let voters = self.nodes.iter().filter(|node| node.voter);
+        let (up, all) = voters.fold((0, 0), |(up, all), node| (up + usize::from(node.reachable), all + 1));
+        up * 2 > all
     }
 
     /// `cluster status`.
@@ -198,6 +211,15 @@ pub(crate) mod tests {
         "]]
         .assert_eq(&report().text(PLAIN));
         assert_eq!(report().troubles(PLAIN), "n3 west (10.0.0.3:7101) unreachable for 12 s\n");
+        let mut lost = report();
+        lost.nodes[1].reachable = false;
+        lost.nodes[1].last_heard_ms = None;
+        expect![[r"
+            n2 north (10.0.0.2:7101) does not answer
+            n3 west (10.0.0.3:7101) unreachable for 12 s
+            no majority of the nodes answers: primaries go on serving, nothing is promoted; start the others
+        "]]
+        .assert_eq(&lost.troubles(PLAIN));
     }
 
     #[test]

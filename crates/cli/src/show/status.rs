@@ -152,7 +152,8 @@ impl StatusReport {
             left("LAST CHANGE"),
         ];
         let mut table = Table::new(columns);
-        for GroupStatusReport { group, members, fence, transition, .. } in &self.groups {
+        for status in &self.groups {
+            let GroupStatusReport { group, members, fence, .. } = status;
             table.row([
                 (group.group.clone(), Tone::Plain),
                 (group.kind.clone(), Tone::Plain),
@@ -162,10 +163,27 @@ impl StatusReport {
                 (group.standbys_words(), Tone::Plain),
                 (lag_words(members), Tone::Plain),
                 (fence.as_ref().map_or_else(|| "-".to_owned(), FenceReport::lease_words), Tone::Plain),
-                (group.last_words(transition.as_ref(), now_us), Tone::Plain),
+                (status.last_words(now_us), Tone::Plain),
             ]);
         }
         table
+    }
+}
+
+impl GroupStatusReport {
+    /// What the group says of itself; and that a primary which was lost while it is paused is not replaced.
+    fn last_words(&self, now_us: u64) -> String {
+        let words = self.group.last_words(self.transition.as_ref(), now_us);
+        let primary = self.members.iter().find(|member| member.role == "primary");
+        let lost =
+            primary.filter(|member| self.paused.is_some() && ["dead", "silent"].contains(&&*member.health));
+        match lost {
+            None => words,
+            Some(member) => format!(
+                "{words}\n{} is {}, and is not replaced while the group is paused\nprimacy failover {}",
+                member.member, member.health, self.group.group
+            ),
+        }
     }
 }
 
@@ -462,6 +480,18 @@ mod tests {
                                                                                   failover sessions --allow-data-loss
         "#]]
         .assert_eq(&report().text(NOW_US, false, PLAIN));
+    }
+
+    #[test]
+    fn a_primary_that_was_lost_while_paused_is_named_with_the_remedy() {
+        let mut status = report().groups.remove(0);
+        status.members[0].health = "dead".into();
+        assert!(!status.last_words(NOW_US).contains("paused"), "it is replaced");
+        status.paused = Some(PausedReport { by: "ann@ops1".into(), reason: None, at: Stamp(NOW_US) });
+        let words = status.last_words(NOW_US);
+        let added =
+            "\neast-a is dead, and is not replaced while the group is paused\nprimacy failover features";
+        assert!(words.ends_with(added), "{words}");
     }
 
     #[test]

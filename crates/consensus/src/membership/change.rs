@@ -145,9 +145,11 @@ impl Core {
                 }
                 Err(status) => {
                     let (id, address, why) = (node.id, &node.address, status.message());
-                    let reason =
-                        format!("node {id} does not answer as such at {address}: {why}; start it first");
-                    return Err(ChangeError::Unavailable { reason });
+                    let message = format!(
+                        "node {id} does not answer as such at {address}: {why}; start it first, with this id and an \
+                         empty data directory"
+                    );
+                    return Err(refused("node_not_running", message));
                 }
             }
         };

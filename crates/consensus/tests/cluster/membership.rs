@@ -94,6 +94,7 @@ async fn changes_that_would_hurt_are_refused() {
     let unknown = nodes[leading].consensus.promote(NodeId(9), SOON).await.unwrap_err();
     assert!(matches!(unknown, ChangeError::Refused { code: "unknown_node", .. }), "{unknown}");
     let absent = nodes[leading].consensus.add_learner(peer(5, "127.0.0.1:1"), SOON).await.unwrap_err();
+    assert!(matches!(absent, ChangeError::Refused { code: "node_not_running", .. }), "{absent}");
     assert!(absent.to_string().contains("start it first"), "{absent}");
     let meant = peer(5, &site.founding[follower].address);
     let mixed_up = nodes[leading].consensus.add_learner(meant, SOON).await.unwrap_err();
