@@ -3,6 +3,8 @@
 //! Fetches, produces, preparations and surveys run beside it and report here; it keeps the state of each partition,
 //! starts what can be started, and judges what comes back.
 
+mod recognise;
+
 use super::context::{Context, Surveyed};
 use super::judge::{self, Ack, Take};
 use super::part::{Part, Phase};
@@ -19,7 +21,7 @@ use bytes::Bytes;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt, future::BoxFuture};
 use kafka_protocol::error::ResponseError;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
@@ -33,6 +35,10 @@ const FETCH_BYTES_MIN: usize = 256 << 10;
 
 /// What is sent in one request, unless one batch is larger.
 const PUSH_BYTES: usize = 2 << 20;
+
+/// What is being done when a topic suffers, in the words of the status.
+pub(super) const READING: &str = "reading ";
+pub(super) const WRITING: &str = "writing to ";
 
 const TICK: Duration = Duration::from_millis(200);
 
@@ -63,6 +69,10 @@ pub(super) struct Engine {
     pub(super) pulls: BTreeMap<PullKey, Pull>,
     pub(super) meter: report::Meter,
     pub(super) ledger: ledger::Ledger,
+    /// What topics suffer from at the moment, by what is being done.
+    pub(super) troubles: BTreeMap<String, String>,
+    /// When the source was last asked for the ends of its logs, and answered.
+    pub(super) looked: Option<Instant>,
     pushes: BTreeMap<i32, Push>,
     pulled: FuturesUnordered<BoxFuture<'static, Pulled>>,
     results: (mpsc::UnboundedSender<Pushed>, mpsc::UnboundedReceiver<Pushed>),
@@ -91,6 +101,8 @@ impl Engine {
             pulls: BTreeMap::new(),
             meter: report::Meter::default(),
             ledger,
+            troubles: BTreeMap::new(),
+            looked: None,
             pushes: BTreeMap::new(),
             pulled: FuturesUnordered::new(),
             results: mpsc::unbounded_channel(),
@@ -137,84 +149,6 @@ impl Engine {
 
     fn part_of(&self, topic: &str, partition: i32) -> Option<usize> {
         self.topics.get(topic)?.parts.get(&partition).copied()
-    }
-
-    // --- what there is ---
-
-    fn on_survey(&mut self) {
-        let Some(surveyed) = self.surveyed.borrow_and_update().clone() else { return };
-        let now = Instant::now();
-        let context = self.context.clone();
-        let meant = surveyed.source.topics.iter().filter(|(name, _)| context.plan.topics.match_topic(name));
-        let mut seen = BTreeSet::new();
-        for (name, source) in meant {
-            let Some(target) = surveyed.target.topics.get(name) else { continue };
-            let name: Arc<str> = name.as_str().into();
-            seen.insert(name.clone());
-            self.recognise(&name, source.id, target.id, now);
-            for partition in source.partitions.keys().filter(|p| target.partitions.contains_key(p)) {
-                let part = match self.part_of(&name, *partition) {
-                    Some(part) => part,
-                    None => self.add_part(&name, *partition, now),
-                };
-                let part = &mut self.parts[part];
-                part.source_leader = surveyed.source.leader(&name, *partition);
-                part.target_leader = surveyed.target.leader(&name, *partition);
-            }
-        }
-        // What is gone on either side is left alone; the target keeps what it has.
-        for (name, topic) in &self.topics {
-            if seen.contains(name) {
-                continue;
-            }
-            for part in topic.parts.values() {
-                let part = &mut self.parts[*part];
-                part.source_leader = None;
-                if part.is_running() {
-                    part.restart(now);
-                }
-            }
-        }
-        self.latest = Some(surveyed);
-        self.prepare(now);
-    }
-
-    /// Notices a topic that is not the one it was.
-    fn recognise(&mut self, name: &Arc<str>, source_id: Uuid, target_id: Uuid, now: Instant) {
-        let topic = self.topics.entry(name.clone()).or_insert_with(|| Copied {
-            source_id,
-            target_id,
-            unaligned: None,
-            parts: BTreeMap::new(),
-        });
-        if topic.target_id != target_id {
-            // It was deleted on the standby and is copied anew.
-            topic.target_id = target_id;
-            topic.source_id = source_id;
-            topic.unaligned = None;
-            for part in topic.parts.values() {
-                self.parts[*part].kept = None;
-                self.parts[*part].restart(now);
-            }
-        } else if topic.source_id != source_id {
-            topic.source_id = source_id;
-            self.refuse(name, judge::recreated(None));
-        }
-    }
-
-    fn add_part(&mut self, name: &Arc<str>, partition: i32, now: Instant) -> usize {
-        let part = self.parts.len();
-        let place = (name.clone(), partition);
-        let mut new = Part::new(place.clone(), now);
-        new.kept = self.ledger.kept(&place);
-        self.parts.push(new);
-        if let Some(topic) = self.topics.get_mut(name) {
-            topic.parts.insert(partition, part);
-            if topic.unaligned.is_some() {
-                self.parts[part].stop();
-            }
-        }
-        part
     }
 
     /// Leaves a topic alone.
@@ -378,11 +312,17 @@ impl Engine {
                 part.restart(now);
                 return;
             }
-            Some(_) => {
+            Some(error) => {
                 part.restart(now + REST);
+                let topic = part.place.0.clone();
+                self.suffer(&format!("{READING}{topic}"), error);
                 self.context.look.notify_one();
                 return;
             }
+        }
+        if !self.troubles.is_empty() {
+            let topic = self.parts[index].place.0.clone();
+            self.troubles.remove(&format!("{READING}{topic}"));
         }
         let gaps = self.context.plan.gaps;
         let mut transactions = batch::Aborted::new(aborted);
@@ -502,8 +442,16 @@ impl Engine {
             }
             let words = answer.message.as_deref();
             match judge::acknowledged(place.1, sent.base, answer.error, answer.base_offset, words) {
-                Ack::Taken => self.parts[sent.part].taken(sent.base),
+                Ack::Taken => {
+                    self.parts[sent.part].taken(sent.base);
+                    if !self.troubles.is_empty() {
+                        self.troubles.remove(&format!("{WRITING}{}", place.0));
+                    }
+                }
                 Ack::Again => {
+                    if let Some(error) = ResponseError::try_from_code(answer.error) {
+                        self.suffer(&format!("{WRITING}{}", place.0), error);
+                    }
                     self.again(sent, now);
                     self.context.look.notify_one();
                 }
@@ -515,6 +463,24 @@ impl Engine {
             }
         }
         None
+    }
+
+    /// Remembers what a topic suffers from, unless it is only that leaders move.
+    fn suffer(&mut self, doing: &str, error: ResponseError) {
+        let remedy = match error {
+            ResponseError::NotLeaderOrFollower
+            | ResponseError::LeaderNotAvailable
+            | ResponseError::UnknownTopicOrPartition => return,
+            ResponseError::TopicAuthorizationFailed => {
+                "give the mirror's user Read at the source and Write on the standby"
+            }
+            ResponseError::KafkaStorageError => "look at the broker's disk: it may be full",
+            ResponseError::NotEnoughReplicas | ResponseError::NotEnoughReplicasAfterAppend => {
+                "bring the standby's missing brokers back"
+            }
+            _ => "look into the broker's log",
+        };
+        self.troubles.insert(doing.to_owned(), format!("{error}; {remedy}"));
     }
 
     fn again(&mut self, sent: Sent, now: Instant) {
@@ -538,16 +504,27 @@ impl Engine {
         match aside {
             ledger::Aside::Unprepared(asked, e) => self.unprepared(asked, &e, now),
             ledger::Aside::Done => {}
-            ledger::Aside::Watched(found) => {
-                for (part, generation, acked, end) in found {
-                    let known = &self.parts[part];
-                    let same = known.generation == generation && known.acked == acked && known.is_idle();
-                    if same && end > acked {
-                        self.refuse_part(part, judge::stranger(known.place.1, acked, end));
-                    } else if same && end < acked {
-                        self.parts[part].restart(now);
-                    }
-                }
+            ledger::Aside::Watched(watched) => self.on_watched(watched, now),
+        }
+    }
+
+    fn on_watched(&mut self, watched: ledger::Watched, now: Instant) {
+        for (part, generation, acked, end) in watched.target {
+            let known = &self.parts[part];
+            let same = known.generation == generation && known.acked == acked && known.is_idle();
+            if same && end > acked {
+                self.refuse_part(part, judge::stranger(known.place.1, acked, end));
+            } else if same && end < acked {
+                self.parts[part].restart(now);
+            }
+        }
+        if !watched.source.is_empty() {
+            self.looked = Some(now);
+        }
+        for (part, end) in watched.source {
+            let part = &mut self.parts[part];
+            if part.source_end.is_none_or(|known| end > known) {
+                part.heard(end, now);
             }
         }
     }

@@ -28,8 +28,16 @@ pub(super) enum Aside {
     Done,
     /// There was no producer to prepare these with.
     Unprepared(Vec<Asked>, LinkError),
-    /// Parts, their generation, what was acknowledged when the question was put, and where the log ends.
-    Watched(Vec<(usize, u64, i64, i64)>),
+    /// Where logs end.
+    Watched(Watched),
+}
+
+/// The ends of logs, apart from what fetches and acknowledgements tell.
+pub(super) struct Watched {
+    /// At the target: parts, their generation, what was acknowledged when the question was put, and the end.
+    pub(super) target: Vec<(usize, u64, i64, i64)>,
+    /// At the source: parts and the end.
+    pub(super) source: Vec<(usize, i64)>,
 }
 
 /// What is written down, and when to do so again.
@@ -96,10 +104,11 @@ impl Ledger {
         }
         if let Some(surveyed) = surveyed.filter(|_| self.watch <= now) {
             self.watch = now + WATCH_EVERY;
-            let idle: Vec<_> = (0..).zip(parts).filter(|(_, part)| part.is_idle()).collect();
-            let idle = idle.into_iter().map(|(i, part)| (i, part.generation, part.acked, part.place.clone()));
-            let (context, surveyed, idle) = (context.clone(), surveyed.clone(), idle.collect());
-            started.push(look(context, surveyed, idle).boxed());
+            let all = (0..).zip(parts);
+            let idle = all.clone().filter(|(_, part)| part.is_idle());
+            let idle = idle.map(|(i, part)| (i, part.generation, part.acked, part.place.clone())).collect();
+            let all = all.map(|(i, part)| (i, part.place.clone())).collect();
+            started.push(look(context.clone(), surveyed.clone(), idle, all).boxed());
         }
         started
     }
@@ -112,13 +121,24 @@ pub(super) async fn write(context: &Context, due: BTreeMap<Place, Committed>) {
     }
 }
 
-/// Asks where the logs of partitions end to which nothing is under way: if beyond what was acknowledged, somebody else
-/// writes.
-async fn look(context: Arc<Context>, surveyed: Arc<Surveyed>, idle: Vec<(usize, u64, i64, Place)>) -> Aside {
-    let places: Vec<Place> = idle.iter().map(|(.., place)| place.clone()).collect();
-    let found = ends(&context.target, &surveyed.target, &places, At::LogEnd).await.unwrap_or_default();
-    let found = idle
+/// Asks where logs end: at the target, those to which nothing is under way, because an end beyond what was
+/// acknowledged is somebody else's doing; at the source all, because those that are not fetched have a lag too.
+async fn look(
+    context: Arc<Context>,
+    surveyed: Arc<Surveyed>,
+    idle: Vec<(usize, u64, i64, Place)>,
+    all: Vec<(usize, Place)>,
+) -> Aside {
+    let at_target: Vec<Place> = idle.iter().map(|(.., place)| place.clone()).collect();
+    let at_source: Vec<Place> = all.iter().map(|(_, place)| place.clone()).collect();
+    let (target, source) = tokio::join!(
+        ends(&context.target, &surveyed.target, &at_target, At::LogEnd),
+        ends(&context.source, &surveyed.source, &at_source, At::End)
+    );
+    let (target, source) = (target.unwrap_or_default(), source.unwrap_or_default());
+    let target = idle
         .into_iter()
-        .filter_map(|(i, generation, acked, place)| Some((i, generation, acked, *found.get(&place)?)));
-    Aside::Watched(found.collect())
+        .filter_map(|(i, generation, acked, place)| Some((i, generation, acked, *target.get(&place)?)));
+    let source = all.into_iter().filter_map(|(i, place)| Some((i, *source.get(&place)?)));
+    Aside::Watched(Watched { target: target.collect(), source: source.collect() })
 }

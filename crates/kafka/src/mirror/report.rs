@@ -1,6 +1,6 @@
 //! Turns what the loop knows into what others are told.
 
-use super::engine::{Copied, Engine};
+use super::engine::{Copied, Engine, READING, WRITING};
 use super::part::{Part, Phase};
 use super::{Lag, Mode, PartitionStatus, Progress, TopicState, TopicStatus};
 use std::time::{Duration, Instant};
@@ -58,14 +58,18 @@ pub(super) fn publish(engine: &mut Engine, now: Instant) {
     });
     let progress = progress(parts, meter);
     let mode = mode(parts, lag);
-    let heard = engine.pulls.values().filter(|pull| pull.busy || pull.heard.is_some()).map(|pull| pull.heard);
-    let sampled = heard.min().flatten();
+    // Lanes that carry nothing any more say nothing; what is not fetched is asked for.
+    let heard = engine.pulls.values().filter(|pull| pull.busy).filter_map(|pull| pull.heard);
+    let sampled = heard.chain(engine.looked).min();
+    let troubles = engine.troubles.clone();
     engine.context.status.send_modify(|status| {
         status.topics = topics;
         status.lag = lag;
         status.progress = progress;
         status.mode = mode;
         status.sampled = sampled.or(status.sampled);
+        status.problems.retain(|doing, _| !doing.starts_with(READING) && !doing.starts_with(WRITING));
+        status.problems.extend(troubles);
     });
 }
 

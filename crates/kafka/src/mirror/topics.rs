@@ -27,6 +27,12 @@ const SET_ON_TOPIC: i8 = 1;
 const NOT_COPIED: [&str; 2] =
     ["leader.replication.throttled.replicas", "follower.replication.throttled.replicas"];
 
+/// What is being done, in the words of the status.
+const CREATING: &str = "creating topics";
+const GROWING: &str = "adding partitions";
+const SETTING: &str = "copying topic settings";
+const DOING: [&str; 3] = [CREATING, GROWING, SETTING];
+
 type Settings = BTreeMap<String, String>;
 
 /// What was compared last, and what went wrong.
@@ -52,12 +58,12 @@ impl Topics {
         let mut changed = false;
         if !missing.is_empty() {
             let created = create(context, surveyed, &missing).await;
-            changed |= self.note(created, "creating topics");
+            changed |= self.note(created, CREATING);
         }
         let grown = grown(surveyed, &meant);
         if !grown.is_empty() {
             let added = add_partitions(&context.target, &grown).await;
-            changed |= self.note(added, "adding partitions");
+            changed |= self.note(added, GROWING);
         }
         if self.compared.is_none_or(|at| at.elapsed() >= SETTINGS_EVERY) {
             self.compared = Some(Instant::now());
@@ -67,12 +73,11 @@ impl Topics {
                 .filter(|n| surveyed.target.topics.contains_key(*n))
                 .collect();
             let copied = copy_settings(context, &both).await;
-            self.note(copied.map(|()| Vec::new()), "copying topic settings");
+            self.note(copied.map(|()| Vec::new()), SETTING);
         }
-        context.status.send_if_modified(|status| {
-            let changed = status.problems != self.problems;
-            status.problems.clone_from(&self.problems);
-            changed
+        context.status.send_modify(|status| {
+            status.problems.retain(|doing, _| !DOING.contains(&doing.as_str()));
+            status.problems.extend(self.problems.clone());
         });
         changed
     }
