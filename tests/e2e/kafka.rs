@@ -147,6 +147,17 @@ async fn clusters_are_seen_as_they_are_and_what_cannot_work_is_refused() {
         Ok(())
     })
     .await;
+    // A mirror of others is watched; nobody runs one here.
+    let file = w.groups_toml(&w.west.bootstrap()[0]);
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace("topics =", "mirror = \"external\"\ntopics =")).unwrap();
+    w.cli(&format!("apply -f {file}")).await.unwrap();
+    w.wait_status("the missing mirror to be told", |group| {
+        let trouble = member(group, "west")["mirror"]["trouble"].as_str().unwrap_or_default();
+        ensure!(trouble.contains("mm2-offset-syncs"), "{trouble}");
+        Ok(())
+    })
+    .await;
     w.cli(&format!("status {GROUP}")).await.unwrap();
     assert!(w.cli(&format!("history {GROUP}")).await.unwrap().contains("initial"));
 }

@@ -5,7 +5,7 @@
 //! alone, which the caller checks; and it remembers when, to wait as long before it promotes somebody else.
 
 use crate::view::View;
-use crate::{Epoch, FencePolicy, Group, MemberName, MirrorEngine, Moment, NodeId, Phase};
+use crate::{Epoch, FencePolicy, Group, MemberName, Moment, NodeId, Phase};
 use std::collections::BTreeSet;
 
 /// Why a lease is not granted.
@@ -68,7 +68,7 @@ pub fn may_witness(group: &Group, node: NodeId, view: &View, now: Moment) -> Res
     if others.all(|((_, other), (_, at))| closed(*other, *at)) { Ok(()) } else { Err(NoLease::NotWitness) }
 }
 
-/// Whether `node` may besides run the mirror into `member` now: one node at a time, at the member's site where there is
+/// Whether `node` may besides run the mirror into `member`, or watch it where somebody else runs it, now: one node at a time, at the member's site where there is
 /// one, whatever the epoch of the mirror before.
 ///
 /// # Errors
@@ -83,9 +83,11 @@ pub fn may_mirror(
     let (Some(spec), Some(primary)) = (group.spec.member(member), &group.primary) else {
         return Err(NoLease::NotMirror);
     };
-    let builtin = group.spec.mirror.as_ref().is_some_and(|m| m.engine == MirrorEngine::Builtin);
     let beside = |id: NodeId| view.nodes.get(&id) == Some(&spec.site);
-    if !builtin || *member == primary.member || (!beside(node) && view.nodes.keys().any(|id| beside(*id))) {
+    if group.spec.mirror.is_none()
+        || *member == primary.member
+        || (!beside(node) && view.nodes.keys().any(|id| beside(*id)))
+    {
         return Err(NoLease::NotMirror);
     }
     let key = (group.spec.name.clone(), member.clone());
@@ -130,7 +132,8 @@ mod tests {
     use crate::view::{MirrorMode, MirrorReport};
     use crate::{
         Durability, FailoverMode, FenceQuorum, GapPolicy, GroupKind, GroupSpec, LagBudget, Lineage,
-        LossBudget, MemberSpec, MirrorSpec, OnNoSite, Position, Primary, Probe, Revision, SiteName, WallTime,
+        LossBudget, MemberSpec, MirrorEngine, MirrorSpec, OnNoSite, Position, Primary, Probe, Revision,
+        SiteName, WallTime,
     };
     use std::collections::VecDeque;
 

@@ -162,6 +162,9 @@ impl MirrorLinkReport {
 
     fn alignment(&self) -> String {
         let of = |state: &str| self.topics.iter().filter(|t| t.state.as_deref() == Some(state)).count();
+        if self.topics.iter().any(|topic| topic.state.is_none()) {
+            return "watched".to_owned();
+        }
         match (of("unaligned"), of("verifying")) {
             (0, 0) => "aligned".to_owned(),
             (0, verifying) => format!("({verifying} being verified)"),

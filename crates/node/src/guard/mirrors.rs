@@ -7,10 +7,12 @@
 //!
 //! It must not know how records are copied: that is `primacy_kafka`.
 
+mod external;
 mod figures;
 
 use super::{Guards, Intent, intent};
 use crate::serve::cluster_access;
+use external::Watched;
 use figures::report_of;
 use primacy_core::view::MirrorReport;
 use primacy_core::{
@@ -54,9 +56,25 @@ struct Running {
     job: Job,
     /// Until when it may write, in microseconds of this node's clock.
     until: Arc<AtomicU64>,
-    mirror: Arc<Mirror>,
+    work: Work,
     /// Tells what it does.
     _teller: Task<()>,
+}
+
+/// Who copies.
+#[derive(Clone)]
+enum Work {
+    Ours(Arc<Mirror>),
+    Others(Arc<Watched>),
+}
+
+impl Work {
+    fn report(&self, epoch: Epoch, leased: bool, at: Moment) -> MirrorReport {
+        match self {
+            Work::Ours(mirror) => report_of(&mirror.status(), epoch, leased, at),
+            Work::Others(watched) => watched.report(epoch, leased, at),
+        }
+    }
 }
 
 impl Guards {
@@ -135,23 +153,30 @@ impl Guards {
     }
 
     fn start_mirror(self: &Arc<Self>, key: &Key, job: Job, until: Moment) -> Option<Running> {
-        let (group, member) = key;
-        let patterns = |texts: &[String]| match Patterns::new(texts) {
-            Ok(patterns) => Some(patterns),
-            Err(error) => {
-                error!(%group, %member, %error, "nothing is mirrored; correct the pattern in groups.toml");
-                None
+        let (group, _) = key;
+        let until = Arc::new(AtomicU64::new(until.0));
+        let work = match job.spec.engine {
+            MirrorEngine::Builtin => Work::Ours(self.start_ours(key, &job, &until)?),
+            MirrorEngine::External => {
+                let source = cluster_access(&self.config.kafka, group, &job.source);
+                let target = cluster_access(&self.config.kafka, group, &job.target);
+                Work::Others(Watched::start(source, target, patterns(key, &job.spec.topics)?))
             }
         };
-        let until = Arc::new(AtomicU64::new(until.0));
+        let teller = tell(Arc::downgrade(self), key.clone(), job.epoch, until.clone(), work.clone());
+        Some(Running { job, until, work, _teller: spawn(teller) })
+    }
+
+    fn start_ours(&self, key: &Key, job: &Job, until: &Arc<AtomicU64>) -> Option<Arc<Mirror>> {
+        let (group, member) = key;
         let holds = until.clone();
         let plan = MirrorPlan {
             group: group.to_string(),
             epoch: job.epoch.0,
             source: cluster_access(&self.config.kafka, group, &job.source),
             target: cluster_access(&self.config.kafka, group, &job.target),
-            topics: patterns(&job.spec.topics)?,
-            groups: patterns(&job.spec.groups)?,
+            topics: patterns(key, &job.spec.topics)?,
+            groups: patterns(key, &job.spec.groups)?,
             gaps: match job.spec.gaps {
                 GapPolicy::Refuse => Gaps::Refuse,
                 GapPolicy::Fill => Gaps::Fill,
@@ -161,9 +186,7 @@ impl Guards {
             buffer_bytes_max: MirrorPlan::BUFFER_BYTES_MAX,
         };
         info!(%group, %member, from = %job.from, epoch = job.epoch.0, "the mirror begins here");
-        let mirror = Arc::new(Mirror::start(plan));
-        let teller = tell(Arc::downgrade(self), key.clone(), job.epoch, until.clone(), mirror.clone());
-        Some(Running { job, until, mirror, _teller: spawn(teller) })
+        Some(Arc::new(Mirror::start(plan)))
     }
 
     fn tell_mirror(&self, (group, member): &Key, report: &MirrorReport) {
@@ -177,7 +200,11 @@ impl Mirrors {
     /// Writes down how each mirror is.
     pub(super) fn record(&self, at: Moment) {
         for ((group, member), running) in self.running().iter() {
-            figures::record(group, member, &running.mirror.status(), &running.report(at), at);
+            let report = running.report(at);
+            figures::record(group, member, &report, at);
+            if let Work::Ours(mirror) = &running.work {
+                figures::record_parts(group, member, &mirror.status());
+            }
         }
     }
 
@@ -200,13 +227,12 @@ impl Mirrors {
 impl Running {
     fn report(&self, at: Moment) -> MirrorReport {
         let leased = at.0 < self.until.load(Ordering::Acquire);
-        report_of(&self.mirror.status(), self.job.epoch, leased, at)
+        self.work.report(self.job.epoch, leased, at)
     }
 }
 
 fn is_mirrored(group: &Group) -> bool {
-    let builtin = group.spec.mirror.as_ref().is_some_and(|m| m.engine == MirrorEngine::Builtin);
-    builtin && group.spec.kind == GroupKind::Kafka
+    group.spec.mirror.is_some() && group.spec.kind == GroupKind::Kafka
 }
 
 fn job(group: &Group, member: &MemberName) -> Option<Job> {
@@ -221,6 +247,16 @@ fn job(group: &Group, member: &MemberName) -> Option<Job> {
     })
 }
 
+fn patterns((group, member): &Key, texts: &[String]) -> Option<Patterns> {
+    match Patterns::new(texts) {
+        Ok(patterns) => Some(patterns),
+        Err(error) => {
+            error!(%group, %member, %error, "nothing is mirrored; correct the pattern in groups.toml");
+            None
+        }
+    }
+}
+
 fn bootstrap(member: &MemberSpec) -> Option<Vec<Address>> {
     match &member.probe {
         Probe::Cluster { bootstrap } => Some(bootstrap.clone()),
@@ -229,12 +265,12 @@ fn bootstrap(member: &MemberSpec) -> Option<Vec<Address>> {
 }
 
 /// Tells the leader how a mirror is, until it ends.
-async fn tell(guards: Weak<Guards>, key: Key, epoch: Epoch, until: Arc<AtomicU64>, mirror: Arc<Mirror>) {
+async fn tell(guards: Weak<Guards>, key: Key, epoch: Epoch, until: Arc<AtomicU64>, work: Work) {
     loop {
         let Some(guards) = guards.upgrade() else { return };
         let at = now();
         let leased = at.0 < until.load(Ordering::Acquire);
-        guards.tell_mirror(&key, &report_of(&mirror.status(), epoch, leased, at));
+        guards.tell_mirror(&key, &work.report(epoch, leased, at));
         drop(guards);
         sleep(FIGURES_EVERY).await;
     }

@@ -118,22 +118,17 @@ fn first(items: &mut Vec<MirrorItem>) -> Vec<MirrorItem> {
     std::mem::take(items)
 }
 
-/// Writes down how a mirror is; partitions too, because whoever looks for a stuck one needs them.
-pub(super) fn record(
-    group: &GroupName,
-    member: &MemberName,
-    status: &MirrorStatus,
-    report: &MirrorReport,
-    at: Moment,
-) {
+/// Writes down how a mirror is.
+pub(super) fn record(group: &GroupName, member: &MemberName, report: &MirrorReport, at: Moment) {
     let labels = [("group", group.to_string()), ("member", member.to_string())];
+    let unaligned = report.topics.iter().filter(|topic| topic.problem.is_some()).count();
     gauge!("primacy_mirror_running", &labels).set(f64::from(u8::from(report.running)));
     gauge!("primacy_mirror_lag_records", &labels).set(report.lag.records as f64);
     gauge!("primacy_mirror_lag_bytes", &labels).set(report.lag.bytes as f64);
-    gauge!("primacy_mirror_lag_seconds", &labels).set(status.lag.seconds);
+    gauge!("primacy_mirror_lag_seconds", &labels).set(report.lag.ms as f64 / 1e3);
     gauge!("primacy_mirror_done_ratio", &labels).set(report.done_permille() as f64 / 1e3);
-    gauge!("primacy_mirror_bytes_per_second", &labels).set(status.progress.bytes_per_second);
-    gauge!("primacy_mirror_unaligned_topics", &labels).set(status.unaligned().count() as f64);
+    gauge!("primacy_mirror_bytes_per_second", &labels).set(report.bytes_per_second as f64);
+    gauge!("primacy_mirror_unaligned_topics", &labels).set(unaligned as f64);
     if let Some(sampled) = report.sampled_at {
         gauge!("primacy_mirror_sample_age_seconds", &labels).set(at.since(sampled).as_secs_f64());
     }
@@ -142,6 +137,11 @@ pub(super) fn record(
         let labels = [group, member, ("mode", mode.word().to_owned())];
         gauge!("primacy_mirror_mode", &labels).set(f64::from(u8::from(mode == report.mode)));
     }
+}
+
+/// Writes down partitions and consumer groups too, because whoever looks for a stuck one needs them.
+pub(super) fn record_parts(group: &GroupName, member: &MemberName, status: &MirrorStatus) {
+    let labels = [("group", group.to_string()), ("member", member.to_string())];
     for (topic, of_topic) in &status.topics {
         for (partition, of_partition) in &of_topic.partitions {
             let [group, member] = labels.clone();

@@ -54,9 +54,9 @@ impl Seen<'_> {
         notes.extend(self.stranger());
         if mirror.engine == MirrorEngine::External {
             notes.push(
-                "mirror = \"external\": what is copied, and how far, is not known to this version".to_owned(),
+                "mirror = \"external\": lag is the most that a standby may lack, by what that mirror wrote down last"
+                    .to_owned(),
             );
-            return notes;
         }
         notes.extend(self.mirror_notes(mirror));
         notes
