@@ -18,6 +18,8 @@ pub(crate) fn proven(world: &mut World, proof: &Proof, before: Option<&Group>) {
     else {
         return;
     };
+    // An older leader, cut off beside the primary, may know of one: it is not the one that waited.
+    let leader = world.nodes.iter().filter(|n| n.seat.is_some()).max_by_key(|n| n.raft.term);
     let known = |n: &Node| {
         let (_, last) = n.seat.as_ref()?.view.last_of_primary.values().next()?;
         match &last.role {
@@ -27,7 +29,7 @@ pub(crate) fn proven(world: &mut World, proof: &Proof, before: Option<&Group>) {
             MemberRole::Replica { .. } | MemberRole::Endpoint | MemberRole::Cluster(_) => None,
         }
     };
-    world.truth.strangers_known = world.nodes.iter().filter_map(known).max().unwrap_or(0);
+    world.truth.strangers_known = leader.and_then(known).unwrap_or(0);
     for n in 0..world.nodes.len() {
         let at = world.clock(n);
         let node = &world.nodes[n];

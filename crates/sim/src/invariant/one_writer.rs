@@ -20,7 +20,7 @@ pub(crate) fn accepted(world: &mut World, m: usize, exempt: bool) {
         return;
     }
     let other = (0..world.servers.len()).find(|o| *o != m && world.servers[*o].is_open(now));
-    let other = other.filter(|o| !residue::stranger(world, *o));
+    let other = other.filter(|o| !residue::stranger(world, *o) && !residue::frozen_turn(world, *o));
     if let Some(other) = other {
         world.violate("one_writer", format!("m{m} (epoch {epoch}) accepts a write while m{other} is open"));
     }

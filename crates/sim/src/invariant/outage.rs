@@ -19,12 +19,14 @@ pub(crate) fn note(world: &mut World) {
         }
     }
     let all_down = world.nodes.iter().all(|n| !n.alive);
+    // What the servers are does not change with the last node: it is enough to look then.
+    if all_down && !world.truth.all_down {
+        world.truth.settled = settled(world);
+    }
+    world.truth.all_down = all_down;
     let well = world.truth.faults_now <= 1 && world.servers.iter().all(crate::redis::Server::runs);
     if !all_down || !well || world.truth.network_bad_at == now {
         world.truth.outage_alone_since = now;
-        if !all_down {
-            world.truth.settled = settled(world);
-        }
         return;
     }
     if now >= world.truth.outage_alone_since + ALONE_US && world.truth.settled {

@@ -2,6 +2,8 @@
 //!
 //! - A process that was frozen runs, when it goes on, the commands that its kernel had taken in before it counts anew
 //!   who keeps its door open.
+//!   An acknowledgement among them counts as if it came now: where the end of that replica's connection cannot reach it,
+//!   it stays open until it has counted whole seconds without another, at most two.
 //! - A killed process may have answered one turn of its event loop that nobody received. That is no exemption from
 //!   being reported: the estimate of a loss has it in it.
 //! - A replica that is none of ours counts for whoever admits it. Our lines of the configuration forbid that; where
@@ -13,9 +15,12 @@ use crate::fault::unfenced;
 use crate::message::Who;
 use crate::world::World;
 
-/// Whether what a server accepts now belongs to the first turn after it was thawed.
+/// Whether what a server accepts now is owed to its having been frozen: in its first turn, or by what its replicas had
+/// said before.
 pub(crate) fn frozen_turn(world: &World, m: usize) -> bool {
-    world.servers[m].first_turn
+    let server = &world.servers[m];
+    let late = server.replicas.values().filter(|r| r.online && r.heard_late).count() as u64;
+    server.first_turn || (late > 0 && server.good < server.min_replicas + late)
 }
 
 /// Whether a server is open because of a replica that is none of ours and that nobody could know of.

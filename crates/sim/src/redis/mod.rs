@@ -46,6 +46,8 @@ pub(crate) struct Replica {
     pub(crate) online: bool,
     /// The second, by the server's wall clock, in which it was heard last.
     pub(crate) heard_s: i64,
+    /// Whether what was heard last had been taken in by the kernel while the server was frozen.
+    pub(crate) heard_late: bool,
     pub(crate) acked: u64,
     /// How far the stream was sent to it.
     pub(crate) sent: u64,

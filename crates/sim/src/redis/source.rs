@@ -28,6 +28,7 @@ impl World {
         let replica = Replica {
             who,
             online: partial,
+            heard_late: false,
             heard_s,
             acked: 0,
             sent: if partial { from } else { place.offset },
@@ -52,9 +53,9 @@ impl World {
     pub(crate) fn ack_arrives(&mut self, m: usize, conn: ConnId, offset: u64) {
         let now = self.now;
         let server = &mut self.servers[m];
-        let at = server.wall_s(now);
+        let (at, late) = (server.wall_s(now), server.first_turn);
         let Some(replica) = server.replicas.get_mut(&conn) else { return };
-        replica.heard_s = at;
+        (replica.heard_s, replica.heard_late) = (at, late);
         replica.acked = replica.acked.max(offset);
         if !replica.online {
             replica.online = true;

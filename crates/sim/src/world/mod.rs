@@ -45,37 +45,43 @@ pub(crate) enum Event {
     Operator,
 }
 
-struct Scheduled {
-    at: u64,
+/// What is to come, earliest first, ties in the order in which they were scheduled. Events are large, so the heap moves
+/// their places only.
+#[derive(Default)]
+struct Agenda {
+    heap: BinaryHeap<Reverse<(u64, u64, u32)>>,
     order: u64,
-    event: Event,
+    events: Vec<Option<Event>>,
+    free: Vec<u32>,
 }
 
-impl PartialEq for Scheduled {
-    fn eq(&self, other: &Self) -> bool {
-        (self.at, self.order) == (other.at, other.order)
+impl Agenda {
+    fn push(&mut self, at: u64, event: Event) {
+        self.order += 1;
+        let place = match self.free.pop() {
+            Some(place) => {
+                self.events[place as usize] = Some(event);
+                place
+            }
+            None => {
+                self.events.push(Some(event));
+                self.events.len() as u32 - 1
+            }
+        };
+        self.heap.push(Reverse((at, self.order, place)));
     }
-}
 
-impl Eq for Scheduled {}
-
-impl PartialOrd for Scheduled {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Scheduled {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.at, self.order).cmp(&(other.at, other.order))
+    fn pop(&mut self) -> Option<(u64, Event)> {
+        let Reverse((at, _, place)) = self.heap.pop()?;
+        self.free.push(place);
+        self.events[place as usize].take().map(|event| (at, event))
     }
 }
 
 /// All that there is.
 pub(crate) struct World {
     pub(crate) now: u64,
-    queue: BinaryHeap<Reverse<Scheduled>>,
-    order: u64,
+    agenda: Agenda,
     pub(crate) dice: Dice,
     pub(crate) setup: Setup,
     pub(crate) net: Net,
@@ -99,8 +105,7 @@ impl World {
     pub(crate) fn new(setup: Setup, defect: Option<Defect>, trace: Trace) -> World {
         let mut world = World {
             now: 1_000_000,
-            queue: BinaryHeap::new(),
-            order: 0,
+            agenda: Agenda::default(),
             dice: Dice::new(setup.seed, 3),
             net: Net::new(setup.delay.clone(), Dice::new(setup.seed, 4)),
             servers: vec![],
@@ -147,13 +152,12 @@ impl World {
     }
 
     pub(crate) fn schedule(&mut self, at: u64, event: Event) {
-        self.order += 1;
-        self.queue.push(Reverse(Scheduled { at, order: self.order, event }));
+        self.agenda.push(at, event);
     }
 
     /// The next thing happens. False when the run is over.
     pub(crate) fn step(&mut self) -> bool {
-        let Some(Reverse(Scheduled { at, event, .. })) = self.queue.pop() else { return false };
+        let Some((at, event)) = self.agenda.pop() else { return false };
         if at > self.setup.end_at {
             return false;
         }

@@ -68,6 +68,7 @@ pub(crate) struct Truth {
     pub(crate) helped_at: u64,
     pub(crate) commit_answered: usize,
     pub(crate) settled: bool,
+    pub(crate) all_down: bool,
     /// How many replicas that are none of ours the leader knew of that waited a primary out.
     pub(crate) strangers_known: u64,
 }
