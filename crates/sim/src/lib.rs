@@ -11,6 +11,7 @@ mod client;
 mod coverage;
 mod defect;
 mod dice;
+pub mod exhaustive;
 mod fault;
 mod history;
 mod invariant;

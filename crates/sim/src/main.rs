@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout)] // the report is what this program is for
 
 use clap::Parser;
+use primacy_sim::exhaustive::{Bounds, Mistake, search};
 use primacy_sim::many::{Span, many};
 use primacy_sim::{Defect, Options, run, shrink};
 use std::process::ExitCode;
@@ -38,6 +39,24 @@ struct Arguments {
     /// Leaves these faults out, by number
     #[arg(long, value_delimiter = ',')]
     without: Vec<usize>,
+    /// Visits every state of a small world instead
+    #[arg(long)]
+    exhaustive: bool,
+    /// Of a small world: members
+    #[arg(long, default_value_t = 3)]
+    members: usize,
+    /// Of a small world: faults
+    #[arg(long, default_value_t = 2)]
+    faults: u8,
+    /// Of a small world: writes
+    #[arg(long, default_value_t = 1)]
+    writes: u8,
+    /// Of a small world: half seconds
+    #[arg(long, default_value_t = 18)]
+    steps: u8,
+    /// Of a small world: ends after so many states
+    #[arg(long, default_value_t = u64::MAX)]
+    states: u64,
     /// Makes a mistake in the adapters, which is to be found
     #[arg(long)]
     defect: Option<String>,
@@ -45,6 +64,9 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if arguments.exhaustive {
+        return exhaustive(&arguments);
+    }
     let defect = match arguments.defect.as_deref().map(named) {
         Some(None) => {
             println!("no such defect; there are: {:?}", Defect::ALL);
@@ -58,6 +80,27 @@ fn main() -> ExitCode {
         Some(seed) => one(seed, &options),
         None => span(&arguments, &options),
     }
+}
+
+fn exhaustive(arguments: &Arguments) -> ExitCode {
+    let wanted = arguments.defect.as_deref();
+    let mistake =
+        Mistake::ALL.into_iter().find(|m| wanted.is_some_and(|w| format!("{m:?}").eq_ignore_ascii_case(w)));
+    if wanted.is_some() && mistake.is_none() {
+        println!("no such defect of a small world; there are: {:?}", Mistake::ALL);
+        return ExitCode::from(2);
+    }
+    let bounds = Bounds {
+        members: arguments.members.clamp(2, 3),
+        faults: arguments.faults,
+        writes: arguments.writes,
+        steps: arguments.steps,
+        states_max: arguments.states,
+        mistake,
+    };
+    let report = search(&bounds);
+    println!("{report}");
+    if report.found.is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
 fn named(name: &str) -> Option<Defect> {

@@ -58,16 +58,11 @@ struct Agenda {
 impl Agenda {
     fn push(&mut self, at: u64, event: Event) {
         self.order += 1;
-        let place = match self.free.pop() {
-            Some(place) => {
-                self.events[place as usize] = Some(event);
-                place
-            }
-            None => {
-                self.events.push(Some(event));
-                self.events.len() as u32 - 1
-            }
-        };
+        let place = self.free.pop().unwrap_or(self.events.len() as u32);
+        match self.events.get_mut(place as usize) {
+            Some(free) => *free = Some(event),
+            None => self.events.push(Some(event)),
+        }
         self.heap.push(Reverse((at, self.order, place)));
     }
 
