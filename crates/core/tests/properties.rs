@@ -88,6 +88,7 @@ fn command(d: &Draw, state: &State, index: u64) -> Command {
             evidence: vec![],
             proof: (!d.flag).then_some(Proof::Vacant),
             expected: None,
+            to_run_id: None,
             end: None,
             rescue: (d.member == 2).then_some(NodeId(2)),
             lost: Loss::Unknown,

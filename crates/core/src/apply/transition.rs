@@ -59,6 +59,7 @@ pub(super) fn start(
         evidence: start.evidence.clone(),
         proof: None,
         expected: start.expected.clone(),
+        to_run_id: start.to_run_id.clone(),
         end: start.end.clone(),
         rescue: start.rescue,
         rescued_bytes: 0,

@@ -212,6 +212,7 @@ fn first_by_hand(group: &Group, view: &View, request: &Request, now: Moment, wal
             evidence: vec![],
             proof: Some(Proof::Vacant),
             expected: None,
+            to_run_id: None,
             end: None,
             rescue: None,
             lost: Loss::Unknown,

@@ -100,6 +100,7 @@ pub(crate) fn start(
         evidence: verdict.map(|v| v.evidence).unwrap_or_default(),
         proof: primary.is_none().then_some(Proof::Vacant),
         expected: None,
+        to_run_id: None,
         end: None,
         rescue: None,
         lost: Loss::Exact(0),

@@ -155,6 +155,7 @@ pub(crate) fn start(
         evidence: verdict.evidence.clone(),
         proof,
         expected: Some(best.history.clone()),
+        to_run_id: c.view.freshest(&c.group.spec.name, &best.member.name).map(|(_, s)| s.run_id.clone()),
         end,
         rescue,
         lost,

@@ -98,6 +98,7 @@ fn start(c: &Context<'_>, to: &MemberSpec) -> Command {
         evidence: vec![],
         proof: Some(Proof::Vacant),
         expected: None,
+        to_run_id: None,
         end: None,
         rescue: None,
         lost: Loss::Exact(0),

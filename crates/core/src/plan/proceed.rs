@@ -54,7 +54,9 @@ fn fence(c: &Context<'_>, t: &Transition) -> Vec<Step> {
         Health::Dead => {
             let ended = verdict.since.unwrap_or(c.now);
             let proof = Proof::Detached { evidence: verdict.evidence };
-            return confirm_fence(c, t, RULE, proof, Until::Gone(ended), ended);
+            // One that was silent before may have been served behind a firewall until it died.
+            let gone = if t.cause == Cause::Silence { c.now } else { ended };
+            return confirm_fence(c, t, RULE, proof, Until::Gone(gone), ended);
         }
         Health::Silent if !t.planned && c.group.spec.fence == FencePolicy::None => {
             let silent = verdict.since.unwrap_or(c.now);
@@ -118,6 +120,13 @@ fn lost_by_now(c: &Context<'_>, t: &Transition, until: Until) -> Loss {
         Loss::Unknown => t.lost_short_of(to.reach_bytes),
         known @ (Loss::Exact(_) | Loss::AtMost(_)) => known,
     }
+}
+
+/// The candidate is not the process that was chosen: what it holds now was not looked at.
+fn restarted(c: &Context<'_>, t: &Transition, to: &MemberSpec) -> Option<String> {
+    let status = answer_of(c, t, to)?;
+    let other = t.to_run_id.as_ref().is_some_and(|chosen| *chosen != status.run_id);
+    other.then(|| format!("{} was restarted before it was promoted", to.name))
 }
 
 /// It waits: an operator may accept the loss, and until then what is missing may come back.
@@ -186,6 +195,9 @@ fn rescue(c: &Context<'_>, t: &Transition) -> Vec<Step> {
     };
     if detect::verdict(c.group, &to.name, c.view, c.now).health == Health::Dead {
         return give_up(c, t, RULE, format!("{} died before it was promoted", t.to));
+    }
+    if let Some(why) = restarted(c, t, to) {
+        return give_up(c, t, RULE, why);
     }
     let away = c.view.heard.get(&committed).is_none_or(|at| c.now.since(*at) > detect::CURRENT_WITHIN);
     let key = ActionKey { group: t.group.clone(), epoch: t.epoch, member: to.name.clone(), word: "rescue" };
@@ -258,6 +270,9 @@ fn promote(c: &Context<'_>, t: &Transition) -> Vec<Step> {
     if detect::verdict(c.group, &to.name, c.view, c.now).health == Health::Dead {
         return give_up(c, t, RULE, format!("{} died before it was promoted", t.to));
     }
+    if let Some(why) = restarted(c, t, to) {
+        return give_up(c, t, RULE, why);
+    }
     if !t.may_lose(t.lost, c.group.spec.max_loss) {
         return match is_back(c, t) {
             Some(why) => give_up(c, t, RULE, why),
@@ -278,6 +293,7 @@ fn promote(c: &Context<'_>, t: &Transition) -> Vec<Step> {
         |admit: bool| others.iter().filter(|m| admitted(m) == admit).map(|m| m.name.clone()).collect();
     let kind = ActionKind::Promote {
         expected: t.expected.clone(),
+        run_id: t.to_run_id.clone(),
         admit: names(true),
         refuse: names(false),
         witness: guard::witness_for(c, &to.site, None),

@@ -69,6 +69,8 @@ pub enum ActionKind {
     Promote {
         /// The history that it must hold: its own replication id before the promotion.
         expected: Option<String>,
+        /// The process that it must be.
+        run_id: Option<String>,
         /// Whose replication it admits.
         admit: Vec<MemberName>,
         /// Whose replication it refuses, where it can.

@@ -28,6 +28,8 @@ pub struct StartTransition {
     pub proof: Option<Proof>,
     /// The replication id that the candidate must hold; none accepts any history.
     pub expected: Option<String>,
+    /// The process that the candidate is: what it holds was looked at, and another may hold less. None when any will do.
+    pub to_run_id: Option<String>,
     /// The last position of the old primary that is known.
     pub end: Option<Position>,
     /// The node whose tail the candidate must read first, when `proof` is given.

@@ -372,6 +372,16 @@ impl Group {
         }
     }
 
+    /// Whether an action under `epoch` may be done to a member now. While a transition closes the door nothing may be
+    /// done for the primary that it closes: what opens a door after the fence was proven would make a second writer.
+    pub fn authorises(&self, epoch: Epoch) -> bool {
+        let of_primary = self.primary.as_ref().is_some_and(|p| p.epoch == epoch);
+        match &self.transition {
+            Some(t) => t.epoch == epoch || (of_primary && !t.phase.closes_the_door()),
+            None => of_primary,
+        }
+    }
+
     /// Whether what is under way has come to a halt because it would lose more than the budget: an operator may begin
     /// another transition in its place that accepts that.
     pub fn waits_for_consent(&self) -> bool {

@@ -150,6 +150,8 @@ pub struct Transition {
     pub proof: Option<Proof>,
     /// The replication id that the candidate must hold; none when any history is accepted.
     pub expected: Option<String>,
+    /// The process that the candidate is: what it holds was looked at, and another may hold less. None when any will do.
+    pub to_run_id: Option<String>,
     /// Where the old primary's stream ended, as far as it is known.
     pub end: Option<Position>,
     /// The node whose tail the candidate must read before it is promoted.

@@ -352,7 +352,10 @@ impl World {
                 server.refuses.extend(refuse.iter().map(ToString::to_string));
                 Ok(Outcome::FenceSet { min_replicas: *min_replicas, refused: refuse.clone() })
             }
-            ActionKind::Promote { expected, refuse, .. } => {
+            ActionKind::Promote { expected, run_id, refuse, .. } => {
+                if run_id.as_ref().is_some_and(|chosen| *chosen != server.run_id(name)) {
+                    return Err(format!("{name} was restarted"));
+                }
                 if expected.as_ref().is_some_and(|e| *e != server.replid) {
                     return Err(format!("{name} is of another history"));
                 }

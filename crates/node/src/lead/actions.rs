@@ -98,8 +98,5 @@ pub(super) fn authorised(consensus: &Consensus, action: &Action) -> Result<(), &
 }
 
 fn names_epoch(state: &State, action: &Action) -> bool {
-    let Some(group) = state.groups.get(&action.group) else { return false };
-    let of_primary = group.primary.as_ref().is_some_and(|p| p.epoch == action.epoch);
-    let under_way = group.transition.as_ref().is_some_and(|t| t.epoch == action.epoch);
-    of_primary || under_way
+    state.groups.get(&action.group).is_some_and(|group| group.authorises(action.epoch))
 }

@@ -106,8 +106,8 @@ impl Hand {
             ActionKind::SetFence { min_replicas, admit, refuse } => {
                 quorum::perform(&attempt, *min_replicas, admit, refuse).await
             }
-            ActionKind::Promote { expected, admit, refuse, .. } => {
-                promote::perform(&attempt, expected.as_deref(), admit, refuse).await
+            ActionKind::Promote { expected, run_id, admit, refuse, .. } => {
+                promote::perform(&attempt, expected.as_deref(), run_id.as_deref(), admit, refuse).await
             }
             ActionKind::Open { min_replicas } => open::perform(&attempt, *min_replicas).await,
             ActionKind::Kill { .. } | ActionKind::Rescue { .. } => Err(Fault::permanent(

@@ -22,6 +22,7 @@ const SETTLE_PAUSE: Duration = Duration::from_millis(1);
 pub(super) async fn perform(
     attempt: &Attempt<'_>,
     expected: Option<&str>,
+    process: Option<&str>,
     admit: &[MemberName],
     refuse: &[MemberName],
 ) -> Result<Outcome, Fault> {
@@ -36,6 +37,12 @@ pub(super) async fn perform(
     found.all_accepted("CLIENT")?;
     found.all_accepted("CONFIG SET")?;
     let run_id = found.server()?.run_id;
+    if process.is_some_and(|process| process != run_id) {
+        return Err(Fault::permanent(
+            format!("it was restarted: its run id is {run_id} now"),
+            "nothing: the leader decides anew",
+        ));
+    }
     check(&found, expected)?;
 
     let mut act = Commands::default();

@@ -67,7 +67,7 @@ pub(crate) async fn perform(
 
 /// A promotion that admits nobody and refuses nobody.
 pub(crate) fn promote(expected: Option<String>) -> ActionKind {
-    ActionKind::Promote { expected, admit: vec![], refuse: vec![], witness: None }
+    ActionKind::Promote { expected, run_id: None, admit: vec![], refuse: vec![], witness: None }
 }
 
 /// Opens it for writes, whoever is attached.

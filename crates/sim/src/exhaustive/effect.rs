@@ -10,7 +10,7 @@ use primacy_core::{Action, ActionKind, Lineage, MemberName, Outcome, Position};
 impl World {
     /// An action reaches its member, or its leader learns that it does not.
     pub(super) fn arrive(&mut self, i: usize) {
-        if !self.reaches(i) {
+        if !self.reaches(i) || (self.flights[i].waited_for && !self.may(i)) {
             self.fail(i);
             return;
         }
@@ -39,6 +39,13 @@ impl World {
             Err(why) => self.note_failure(&action, why),
         }
         self.think();
+    }
+
+    /// The leader asks itself again before each write; what an earlier one has written can only be closed.
+    fn may(&self, i: usize) -> bool {
+        let epoch = self.flights[i].action.epoch;
+        self.bounds.mistake == Some(Mistake::AsksOnce)
+            || self.has_quorum() && self.group().is_some_and(|g| g.authorises(epoch))
     }
 
     pub(super) fn reaches(&self, i: usize) -> bool {
@@ -111,7 +118,10 @@ impl World {
                 self.servers[m].min_replicas = self.in_force(*min_replicas);
                 Ok(Outcome::FenceSet { min_replicas: *min_replicas, refused: refuse.clone() })
             }
-            ActionKind::Promote { expected, admit, refuse, .. } => {
+            ActionKind::Promote { expected, run_id, admit, refuse, .. } => {
+                if run_id.as_ref().is_some_and(|chosen| *chosen != self.servers[m].run_id(m)) {
+                    return Err("it was restarted");
+                }
                 self.close_others(m);
                 let epoch = action.epoch.0;
                 self.promote(m, epoch, expected.as_deref(), admit, refuse)

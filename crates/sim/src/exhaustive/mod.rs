@@ -44,12 +44,14 @@ pub enum Mistake {
     NoWaiting,
     /// A door opens with one less than the committed number.
     MinOffByOne,
+    /// What a leader has begun is written without asking again whether it may.
+    AsksOnce,
     /// A switchover does not wait for the candidate.
     NoDrain,
 }
 
 impl Mistake {
     /// All of them.
-    pub const ALL: [Mistake; 4] =
-        [Mistake::LostFence, Mistake::NoWaiting, Mistake::MinOffByOne, Mistake::NoDrain];
+    pub const ALL: [Mistake; 5] =
+        [Mistake::LostFence, Mistake::NoWaiting, Mistake::MinOffByOne, Mistake::AsksOnce, Mistake::NoDrain];
 }

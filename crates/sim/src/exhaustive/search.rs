@@ -31,8 +31,8 @@ pub struct Report {
 pub struct Found {
     /// What.
     pub text: String,
-    /// The way there.
-    pub way: Vec<Move>,
+    /// The way there: each move, and what the world was like after it.
+    pub way: Vec<(Move, String)>,
 }
 
 impl fmt::Display for Report {
@@ -53,8 +53,8 @@ impl fmt::Display for Report {
         )?;
         if let Some(found) = &self.found {
             write!(f, "\nVIOLATED {}", found.text)?;
-            for one in &found.way {
-                write!(f, "\n  {one:?}")?;
+            for (one, after) in &found.way {
+                write!(f, "\n  {:<20}{after}", format!("{one:?}"))?;
             }
         }
         Ok(())
@@ -110,7 +110,7 @@ pub fn search(bounds: &Bounds) -> Report {
         report.moves += 1;
         if let Some(text) = next.violation.take() {
             way.push(one);
-            report.found = Some(Found { text, way });
+            report.found = Some(Found { text, way: told(bounds, &way) });
             report.complete = false;
             break;
         }
@@ -129,4 +129,14 @@ pub fn search(bounds: &Bounds) -> Report {
     }
     report.took = began.elapsed();
     report
+}
+
+/// The same way again, with words.
+fn told(bounds: &Bounds, way: &[Move]) -> Vec<(Move, String)> {
+    let mut world = World::serving(*bounds);
+    let step = |one: &Move| {
+        world.make(*one);
+        (*one, world.words())
+    };
+    way.iter().map(step).collect()
 }

@@ -460,6 +460,37 @@ impl World {
         }
     }
 
+    /// What it is like, on one line.
+    pub(super) fn words(&self) -> String {
+        let phase =
+            self.group().and_then(|g| g.transition.as_ref()).map(|t| format!("{} to {}", t.phase, t.to));
+        let server = |m: usize| {
+            let s = &self.servers[m];
+            let role = if s.is_primary() { "primary" } else { "replica" };
+            let door = if self.is_open(m) { "open" } else { "shut" };
+            let state = if !s.up {
+                "dead"
+            } else if s.frozen {
+                "frozen"
+            } else {
+                role
+            };
+            format!("m{m} {state} {door} {}/{}", s.min_replicas, s.data.len())
+        };
+        let servers: Vec<_> = (0..self.servers.len()).map(server).collect();
+        let flights: Vec<_> =
+            self.flights.iter().map(|f| format!("{} {}", f.action.kind.word(), f.action.member)).collect();
+        let words = self.pending.as_ref().map(|(command, _)| format!("{command:?}"));
+        let pending = words.as_ref().and_then(|w| w.split([' ', '(']).next());
+        format!(
+            "{} | {} | {} | {}",
+            phase.unwrap_or_else(|| "at rest".to_owned()),
+            servers.join(", "),
+            flights.join(", "),
+            pending.unwrap_or("")
+        )
+    }
+
     /// Whether it accepts a write now.
     pub(super) fn is_open(&self, m: usize) -> bool {
         let server = &self.servers[m];

@@ -88,7 +88,8 @@ fn unsettled(world: &World) -> Option<String> {
     }
     let stray = (0..world.servers.len()).find(|o| {
         let s = &world.servers[*o];
-        *o != m && !(s.link_up() && s.source == Some(crate::redis::Source::Member(m)))
+        // One that we killed when all was over is not started again by anybody.
+        *o != m && s.runs() && !(s.link_up() && s.source == Some(crate::redis::Source::Member(m)))
     });
     stray.map(|o| {
         format!("m{o} does not follow m{m}: {:?} {:?}", world.servers[o].source, world.servers[o].stage)

@@ -25,6 +25,8 @@ pub(crate) fn note(world: &mut World) {
     }
     world.truth.all_down = all_down;
     let well = world.truth.faults_now <= 1 && world.servers.iter().all(crate::redis::Server::runs);
+    // What happens to a server while nobody looks after it is not the nodes' being down.
+    world.truth.settled &= well;
     if !all_down || !well || world.truth.network_bad_at == now {
         world.truth.outage_alone_since = now;
         return;

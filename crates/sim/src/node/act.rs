@@ -236,10 +236,17 @@ impl World {
                 }
             }
             (
-                ActionKind::Promote { expected, admit, refuse, .. },
+                ActionKind::Promote { expected, run_id: process, admit, refuse, .. },
                 Step::Asked { control: Control::Look, .. },
-                _,
+                looked,
             ) => {
+                if let (Some(chosen), Answer::Reach { run_id, .. }) = (process, looked)
+                    && *chosen != run_id
+                    && !self.has(Defect::HistoryNotChecked)
+                {
+                    self.end_run(n, i, Err(("it was restarted".to_owned(), true)));
+                    return;
+                }
                 let numbers = |names: &[primacy_core::MemberName]| names.iter().map(member_number).collect();
                 let expected = expected.clone().filter(|_| !self.has(Defect::HistoryNotChecked));
                 let refuse = numbers(refuse);

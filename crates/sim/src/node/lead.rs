@@ -100,9 +100,7 @@ impl World {
             return Err("the quorum's lease is not valid");
         }
         let Some(group) = self.nodes[n].state.groups.get(&action.group) else { return Err("no such group") };
-        let of_primary = group.primary.as_ref().is_some_and(|p| p.epoch == action.epoch);
-        let under_way = group.transition.as_ref().is_some_and(|t| t.epoch == action.epoch);
-        if of_primary || under_way { Ok(()) } else { Err("the epoch is over") }
+        if group.authorises(action.epoch) { Ok(()) } else { Err("the epoch is over") }
     }
 
     pub(crate) fn apply_soon(&mut self, n: usize) {

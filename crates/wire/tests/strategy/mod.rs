@@ -153,13 +153,13 @@ prop_compose! {
             (phase(), wall(), vec(phase_record(), 0..3), wall(), wall()),
         (closed_at, opened_at, lost, outcome, failure) in
             (option::of(wall()), option::of(wall()), loss(), option::of(outcome()), option::of(text())),
-        (rescue, rescued_bytes, orphaned_bytes, loss_accepted) in
-            (node(), number(), option::of(number()), any::<bool>()),
+        (rescue, rescued_bytes, orphaned_bytes, loss_accepted, to_run_id) in
+            (node(), number(), option::of(number()), any::<bool>(), option::of(text())),
     ) -> Transition {
         Transition {
             group, epoch, from, to, cause, planned, requested_by, reason, evidence, proof, expected, end, rescue,
             rescued_bytes, orphaned_bytes, phase, phase_since, phases, detected_at, started_at, closed_at, opened_at, lost, outcome,
-            failure, loss_accepted,
+            failure, loss_accepted, to_run_id,
         }
     }
 }
@@ -357,12 +357,12 @@ prop_compose! {
             (group_name(), option::of((member_name(), epoch())), member_name(), cause(), any::<bool>()),
         (requested_by, reason, evidence, proof) in
             (option::of(text()), option::of(text()), vec(evidence(), 0..3), option::of(proof())),
-        (expected, end, rescue, lost, loss_accepted, detected_at, at) in
-            (option::of(text()), option::of(position()), node(), loss(), any::<bool>(), wall(), wall()),
+        (expected, to_run_id, end, rescue, lost, loss_accepted, detected_at, at) in
+            (option::of(text()), option::of(text()), option::of(position()), node(), loss(), any::<bool>(), wall(), wall()),
     ) -> StartTransition {
         StartTransition {
             group, from, to, cause, planned, requested_by, reason, evidence, proof, expected, end, rescue, lost,
-            loss_accepted, detected_at, at,
+            loss_accepted, detected_at, at, to_run_id,
         }
     }
 }

@@ -158,6 +158,7 @@ fn a_phase_is_known_since_it_was_seen() {
         evidence: vec![],
         proof: None,
         expected: None,
+        to_run_id: None,
         end: None,
         rescue: None,
         lost: primacy_core::Loss::Exact(0),
