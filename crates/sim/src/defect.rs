@@ -155,6 +155,13 @@ pub(crate) fn bend_command(world: &World, n: usize, command: Command) -> Command
         }
         (
             Some(Defect::LossHidden),
+            Command::ConfirmFence { group, epoch, proof, end, drained_us, closed_at, rescue, at, .. },
+        ) => {
+            let lost = Some(Loss::Exact(0));
+            Command::ConfirmFence { group, epoch, proof, end, drained_us, closed_at, rescue, lost, at }
+        }
+        (
+            Some(Defect::LossHidden),
             Command::ConfirmRescue { group, epoch, end, fetched_bytes, note, at, .. },
         ) => Command::ConfirmRescue { group, epoch, end, fetched_bytes, lost: Loss::Exact(0), note, at },
         (_, command) => {

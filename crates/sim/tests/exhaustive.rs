@@ -20,7 +20,6 @@ fn mistakes_are_found() {
         (Mistake::NoDrain, 2, 6),
         (Mistake::NoWaiting, 1, 10),
         (Mistake::MinOffByOne, 1, 10),
-        (Mistake::AsksOnce, 2, 8),
     ] {
         let report = search(&Bounds { faults, steps, mistake: Some(mistake), ..SMALL });
         assert!(report.found.is_some(), "{mistake:?} is not found: {report}");

@@ -42,8 +42,6 @@ pub enum Mistake {
     LostFence,
     /// Neither leases are waited for, nor a primary that has to notice who is silent.
     NoWaiting,
-    /// A door opens with one less than the committed number.
-    MinOffByOne,
     /// What a leader has begun is written without asking again whether it may.
     AsksOnce,
     /// A switchover does not wait for the candidate.
