@@ -93,7 +93,7 @@ impl World {
                     self.servers[m].min_replicas = SHUT_MIN_REPLICAS;
                     return Err("it is no primary");
                 }
-                self.servers[m].min_replicas = self.in_force(*min_replicas);
+                self.servers[m].min_replicas = *min_replicas;
                 let lift = matches!(action.kind, ActionKind::Lift { .. });
                 Ok(if lift { Outcome::Lifted } else { Outcome::Opened })
             }
@@ -115,7 +115,7 @@ impl World {
                     self.close_others(m);
                 }
                 self.admit(m, admit, refuse);
-                self.servers[m].min_replicas = self.in_force(*min_replicas);
+                self.servers[m].min_replicas = *min_replicas;
                 Ok(Outcome::FenceSet { min_replicas: *min_replicas, refused: refuse.clone() })
             }
             ActionKind::Promote { expected, run_id, admit, refuse, .. } => {
@@ -142,11 +142,6 @@ impl World {
         };
         let drained_us = drain.filter(caught_up).map(|_| 1);
         Outcome::Fenced { code: code.to_owned(), run_id: server.run_id(m), end, drained_us }
-    }
-
-    fn in_force(&self, min_replicas: u64) -> u64 {
-        let less = u64::from(self.bounds.mistake == Some(Mistake::MinOffByOne));
-        min_replicas.saturating_sub(less)
     }
 
     /// Shuts it and points it somewhere else.

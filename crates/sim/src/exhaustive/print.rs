@@ -34,8 +34,8 @@ impl Hasher for Print {
     }
 
     fn write_u64(&mut self, word: u64) {
-        let mixed = u128::from(self.hash ^ word) * u128::from(0x9e37_79b9_7f4a_7c15_u64)
-            ^ u128::from(word.wrapping_mul(0xd6e8_feb8_6659_fd93)) << 32;
+        let product = u128::from(self.hash ^ word) * u128::from(0x9e37_79b9_7f4a_7c15_u64);
+        let mixed = product ^ (u128::from(word.wrapping_mul(0xd6e8_feb8_6659_fd93)) << 32);
         self.hash = (mixed >> 64) as u64 ^ (mixed as u64).rotate_left(23);
     }
 }
@@ -225,6 +225,6 @@ fn print_status(p: &mut Print, s: &MemberStatus) {
             }
         }
         MemberRole::Replica { host, link_up, .. } => (host, link_up).hash(p),
-        MemberRole::Endpoint => {}
+        MemberRole::Endpoint | MemberRole::Cluster(_) => {}
     }
 }

@@ -448,6 +448,7 @@ impl World {
             keys: 1,
             clients: 0,
             rtt_us: 0,
+            sentinels: 0,
         }
     }
 
@@ -537,6 +538,7 @@ fn spec(members: usize) -> GroupSpec {
         may_kill: false,
         durability: Durability::Local,
         on_no_site: OnNoSite::Refuse,
+        mirror: None,
         members: (0..members).map(one).collect(),
     }
 }
