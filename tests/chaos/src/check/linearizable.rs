@@ -240,7 +240,7 @@ mod tests {
         let strong = read(origin, 1_000, 1_001, 6);
         let mut pages = Pages { reads: vec![strong, local], ..Pages::default() };
         assert_eq!(check(&pages).len(), 1);
-        pages.reads[1].answer.age_ms = 5_000;
+        pages.reads[1].answer.age_ms = 7_500;
         assert_eq!(check(&pages), []);
     }
 }
