@@ -68,8 +68,8 @@ pub fn may_witness(group: &Group, node: NodeId, view: &View, now: Moment) -> Res
     if others.all(|((_, other), (_, at))| closed(*other, *at)) { Ok(()) } else { Err(NoLease::NotWitness) }
 }
 
-/// Whether `node` may besides run the mirror into `member`, or watch it where somebody else runs it, now: one node at a time, at the member's site where there is
-/// one, whatever the epoch of the mirror before.
+/// Whether `node` may besides run the mirror into `member`, or watch it where somebody else runs it, now: one node at a
+/// time, at the member's site where there is one, whatever the epoch of the mirror before.
 ///
 /// # Errors
 /// [`NoLease`] says why not.
@@ -203,24 +203,8 @@ mod tests {
     const LATER: Moment = Moment(60_000_000);
 
     fn running(at: u64, epoch: u64) -> MirrorReport {
-        MirrorReport {
-            at: Moment(at),
-            epoch: Epoch(epoch),
-            running: true,
-            mode: MirrorMode::Live,
-            done_records: 0,
-            total_records: 0,
-            eta_ms: None,
-            records_per_second: 0,
-            bytes_per_second: 0,
-            lag: crate::view::MirrorLag::default(),
-            sampled_at: None,
-            trouble: None,
-            topics: vec![],
-            topic_count: 0,
-            groups: vec![],
-            group_count: 0,
-        }
+        let nothing = MirrorReport::nothing(Moment(at), Epoch(epoch));
+        MirrorReport { running: true, mode: MirrorMode::Live, ..nothing }
     }
 
     #[test]

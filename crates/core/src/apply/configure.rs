@@ -231,7 +231,7 @@ fn check_addresses<'a>(specs: impl Iterator<Item = &'a GroupSpec>) -> Result<(),
     let mut owners: BTreeMap<(String, u16), (&GroupName, &MemberName)> = BTreeMap::new();
     for spec in specs {
         for m in &spec.members {
-            for address in entries(m) {
+            for address in m.addresses() {
                 let Address { host, port, .. } = address;
                 let owner = owners.insert((host.to_lowercase(), *port), (&spec.name, &m.name));
                 if let Some((group, member)) = owner.filter(|owner| *owner != (&spec.name, &m.name)) {
@@ -245,14 +245,6 @@ fn check_addresses<'a>(specs: impl Iterator<Item = &'a GroupSpec>) -> Result<(),
         }
     }
     Ok(())
-}
-
-/// Every address of a member.
-fn entries(m: &MemberSpec) -> &[Address] {
-    match &m.probe {
-        Probe::Cluster { bootstrap } => bootstrap,
-        Probe::Native | Probe::Tcp | Probe::Http { .. } => std::slice::from_ref(&m.address),
-    }
 }
 
 fn invalid(key: String, reason: impl Into<String>, remedy: impl Into<String>) -> Rejected {

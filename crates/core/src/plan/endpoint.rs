@@ -17,6 +17,14 @@ use std::time::Duration;
 const PROMOTE_WITHIN: Duration = Duration::from_secs(3);
 
 pub(super) fn steps(c: &Context<'_>) -> Vec<Step> {
+    steps_of(c, fail_over)
+}
+
+/// The steps of a group in whose transitions nothing is done to a member; `look_after` is what its primary needs.
+pub(super) fn steps_of(
+    c: &Context<'_>,
+    look_after: fn(&Context<'_>, &Primary) -> Option<(&'static str, Command)>,
+) -> Vec<Step> {
     let under_way = c.group.transition.as_ref();
     if let Some(t) = under_way.filter(|t| t.phase.closes_the_door()) {
         return one(proceed(c, t));
@@ -26,17 +34,17 @@ pub(super) fn steps(c: &Context<'_>) -> Vec<Step> {
     }
     let step = match &c.group.primary {
         None => first(c),
-        Some(primary) => fail_over(c, primary),
+        Some(primary) => look_after(c, primary),
     };
     one(step.or_else(|| under_way.and_then(|t| proceed(c, t))))
 }
 
-pub(super) fn one(step: Option<(&'static str, Command)>) -> Vec<Step> {
+fn one(step: Option<(&'static str, Command)>) -> Vec<Step> {
     step.map(|(rule, command)| Step { rule, kind: StepKind::Propose(command) }).into_iter().collect()
 }
 
 /// The most preferred member that answers, once it is known of all that are preferred to it that they do not.
-pub(super) fn first(c: &Context<'_>) -> Option<(&'static str, Command)> {
+fn first(c: &Context<'_>) -> Option<(&'static str, Command)> {
     const RULE: &str = "first_primary";
     if !detect::nothing_leads(c.group, c.view, c.now) {
         return None;
@@ -110,7 +118,7 @@ pub(crate) fn start(
     }
 }
 
-pub(super) fn proceed(c: &Context<'_>, t: &Transition) -> Option<(&'static str, Command)> {
+fn proceed(c: &Context<'_>, t: &Transition) -> Option<(&'static str, Command)> {
     let (group, epoch, at) = (t.group.clone(), t.epoch, c.wall);
     match t.phase {
         Phase::Fence => fence(c, t).map(|command| ("fence", command)),

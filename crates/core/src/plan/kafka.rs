@@ -4,25 +4,13 @@
 //! clients can be led there, which this version does not do, so nothing replaces it: when it is silent the group waits
 //! for it, and says so.
 
-use super::endpoint::{first, one, proceed};
 use super::fail_over::{block, unblock};
 use super::{Context, Step};
 use crate::detect::{self, Health};
 use crate::{BlockReason, Command, Primary};
 
 pub(super) fn steps(c: &Context<'_>) -> Vec<Step> {
-    let under_way = c.group.transition.as_ref();
-    if let Some(t) = under_way.filter(|t| t.phase.closes_the_door()) {
-        return one(proceed(c, t));
-    }
-    if c.group.paused.is_some() {
-        return vec![];
-    }
-    let step = match &c.group.primary {
-        None => first(c),
-        Some(primary) => watch(c, primary),
-    };
-    one(step.or_else(|| under_way.and_then(|t| proceed(c, t))))
+    super::endpoint::steps_of(c, watch)
 }
 
 /// Says that the active cluster is silent, and that it is not any more.

@@ -6,6 +6,7 @@ use super::{
 };
 use std::collections::VecDeque;
 use std::fmt;
+use std::time::Duration;
 
 /// What sort of members a group has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,6 +110,16 @@ pub struct MemberSpec {
     pub priority: u32,
     /// How it is probed.
     pub probe: Probe,
+}
+
+impl MemberSpec {
+    /// Every address that it is entered by.
+    pub fn addresses(&self) -> &[Address] {
+        match &self.probe {
+            Probe::Cluster { bootstrap } => bootstrap,
+            Probe::Native | Probe::Tcp | Probe::Http { .. } => std::slice::from_ref(&self.address),
+        }
+    }
 }
 
 /// A group as the operator described it.
@@ -336,6 +347,14 @@ pub enum RepliesOn {
     Holder(NodeId),
     /// Nobody's: they wait.
     Nobody,
+}
+
+impl RepliesOn {
+    /// So long replies wait for nobody; then the gates close.
+    pub const NOBODY_MAX: Duration = Duration::from_secs(5);
+
+    /// A primary that does not say within this time how far its stream is has not answered.
+    pub const OFFSET_WITHIN: Duration = Duration::from_secs(2);
 }
 
 /// A group as replicated.

@@ -94,6 +94,28 @@ impl MirrorReport {
     /// How many topics and groups are named.
     pub const ITEMS_MAX: usize = 20;
 
+    /// Of a mirror that has heard and done nothing.
+    pub fn nothing(at: Moment, epoch: Epoch) -> MirrorReport {
+        MirrorReport {
+            at,
+            epoch,
+            running: false,
+            mode: MirrorMode::Connecting,
+            done_records: 0,
+            total_records: 0,
+            eta_ms: None,
+            records_per_second: 0,
+            bytes_per_second: 0,
+            lag: MirrorLag::default(),
+            sampled_at: None,
+            trouble: None,
+            topics: Vec::new(),
+            topic_count: 0,
+            groups: Vec::new(),
+            group_count: 0,
+        }
+    }
+
     /// Whether an operator would want to know of the difference.
     pub fn is_news_after(&self, before: &MirrorReport) -> bool {
         let character = |r: &MirrorReport| (r.epoch, r.running, r.mode, r.trouble.clone());

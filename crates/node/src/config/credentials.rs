@@ -40,33 +40,44 @@ pub struct Credentials {
     pub tls: Option<Arc<rustls::ClientConfig>>,
 }
 
-/// The credentials by group.
+/// What holds for the members of each group.
 #[derive(Clone, Debug, Default)]
-pub struct RedisAccess {
+pub struct ByGroup<T> {
     /// For groups that have none of their own.
-    pub default: Credentials,
+    pub default: T,
     /// For one group each; nothing is taken from the default then.
-    pub groups: BTreeMap<GroupName, Credentials>,
+    pub groups: BTreeMap<GroupName, T>,
 }
 
-impl RedisAccess {
-    /// The credentials of a group.
-    pub fn of(&self, group: &GroupName) -> &Credentials {
+impl<T> ByGroup<T> {
+    /// That of a group.
+    pub fn of(&self, group: &GroupName) -> &T {
         self.groups.get(group).unwrap_or(&self.default)
     }
 }
 
+/// The credentials by group.
+pub type RedisAccess = ByGroup<Credentials>;
+
 pub(super) fn read(section: &Section<'_>, base: &Path, warned: &Findings) -> RedisAccess {
-    let mut access = RedisAccess::default();
+    read_by_group(section, |child| read_one(child, base, warned))
+}
+
+/// The section `default`, and those that are named like groups.
+pub(super) fn read_by_group<T: Default>(
+    section: &Section<'_>,
+    read_one: impl Fn(Section<'_>) -> T,
+) -> ByGroup<T> {
+    let mut access = ByGroup::default();
     for name in section.names() {
         let Some(child) = section.child(name) else { continue };
         if name == "default" {
-            access.default = read_one(child, base, warned);
+            access.default = read_one(child);
             continue;
         }
         match GroupName::new(name) {
             Ok(group) => {
-                access.groups.insert(group, read_one(child, base, warned));
+                access.groups.insert(group, read_one(child));
             }
             Err(e) => section.wrong(name, Wrong::new(e.reason, "name the section like the group")),
         }
@@ -74,22 +85,30 @@ pub(super) fn read(section: &Section<'_>, base: &Path, warned: &Findings) -> Red
     access
 }
 
-fn read_one(section: Section<'_>, base: &Path, warned: &Findings) -> Credentials {
-    let username = section.optional("username", |v| {
+pub(super) fn read_username(section: &Section<'_>) -> Option<String> {
+    section.optional("username", |v| {
         let text = string(v, "a user's name", "\"primacy\"")?;
         let plain = !text.is_empty() && !text.contains(char::is_whitespace);
         plain
             .then(|| text.to_owned())
             .ok_or_else(|| Wrong::new(format!("{text:?} is not a user's name"), "write it without blanks"))
-    });
-    let password = section.optional("password_file", |v| {
+    })
+}
+
+pub(super) fn read_password(section: &Section<'_>, base: &Path, warned: &Findings) -> Option<Secret> {
+    section.optional("password_file", |v| {
         let file = file_of(v, base)?;
         let text = String::from_utf8(read_file(&file)?).map_err(|_| {
             Wrong::new(format!("{} is not text", file.display()), "write the password alone into the file")
         })?;
-        warn_if_open(&section, "password_file", &file, warned);
+        warn_if_open(section, "password_file", &file, warned);
         secret(text.trim(), &file)
-    });
+    })
+}
+
+fn read_one(section: Section<'_>, base: &Path, warned: &Findings) -> Credentials {
+    let username = read_username(&section);
+    let password = read_password(&section, base, warned);
     let ca = section.optional("ca_file", |v| read_file(&file_of(v, base)?).and_then(|pem| tls::roots(&pem)));
     let chain =
         section.optional("cert_file", |v| read_file(&file_of(v, base)?).and_then(|pem| tls::chain(&pem)));
@@ -137,7 +156,7 @@ pub(super) fn read_file(file: &Path) -> Result<Vec<u8>, Wrong> {
     })
 }
 
-pub(super) fn secret(text: &str, file: &Path) -> Result<Secret, Wrong> {
+fn secret(text: &str, file: &Path) -> Result<Secret, Wrong> {
     if text.is_empty() {
         return Err(Wrong::new(format!("{} is empty", file.display()), "write the password into the file"));
     }

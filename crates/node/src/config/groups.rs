@@ -107,7 +107,8 @@ fn read_redis(mut section: Section<'_>) -> Option<GroupSpec> {
     });
     let answers = [("refuse", OnNoSite::Refuse), ("degrade", OnNoSite::Degrade)];
     let on_no_site = section.optional("on_no_site", |v| word(v, &answers)).unwrap_or(OnNoSite::Refuse);
-    let members = read_members(&section, |_| Probe::Native);
+    let shape = Shape { example: "east-a", addresses: one_address, probe: |_, _| Probe::Native };
+    let members = read_members(&section, &shape);
     section.finish();
     Some(GroupSpec {
         name: common.name?,
@@ -128,7 +129,8 @@ fn read_redis(mut section: Section<'_>) -> Option<GroupSpec> {
 /// An endpoint has no data: nothing can be lost, kept or waited for, and gates lead to it under a lease alone.
 fn read_endpoint(mut section: Section<'_>) -> Option<GroupSpec> {
     let common = read_common(&mut section, GroupKind::Endpoint, FailoverMode::Automatic);
-    let members = read_members(&section, |member| member.optional("probe", probe).unwrap_or(Probe::Tcp));
+    let probe = |member: &Section<'_>, _: &[Address]| member.optional("probe", probe).unwrap_or(Probe::Tcp);
+    let members = read_members(&section, &Shape { example: "east-a", addresses: one_address, probe });
     section.finish();
     Some(GroupSpec {
         name: common.name?,
@@ -146,34 +148,46 @@ fn read_endpoint(mut section: Section<'_>) -> Option<GroupSpec> {
     })
 }
 
+/// What members of one kind look like.
+struct Shape {
+    /// A name, for messages.
+    example: &'static str,
+    /// Where it is entered; the first address stands for it.
+    addresses: fn(&Section<'_>) -> Option<Vec<Address>>,
+    probe: fn(&Section<'_>, &[Address]) -> Probe,
+}
+
 /// All members, or none when one cannot be read.
-fn read_members(section: &Section<'_>, probe: impl Fn(&Section<'_>) -> Probe) -> Option<Vec<MemberSpec>> {
+fn read_members(section: &Section<'_>, shape: &Shape) -> Option<Vec<MemberSpec>> {
     let listed = section.sections("member");
     let expected = listed.len();
-    let read = |member| read_member(member, section.path(), &probe);
+    let read = |member| read_member(member, section.path(), shape);
     let members: Vec<MemberSpec> = listed.into_iter().filter_map(read).collect();
     (members.len() == expected).then_some(members)
 }
 
-fn read_member(
-    mut section: Section<'_>,
-    group: &str,
-    probe: impl Fn(&Section<'_>) -> Probe,
-) -> Option<MemberSpec> {
-    let name = section
-        .required("name", "name = \"east-a\"", |v| parsed::<MemberName>(v, "a member's name", "\"east-a\""));
+fn read_member(mut section: Section<'_>, group: &str, shape: &Shape) -> Option<MemberSpec> {
+    let example = format!("{:?}", shape.example);
+    let name = section.required("name", &format!("name = {example}"), |v| {
+        parsed::<MemberName>(v, "a member's name", &example)
+    });
     if let Some(name) = &name {
         section.rename(format!("{group}.member.{name}"));
     }
     let site =
         section.required("site", "site = \"east\"", |v| parsed::<SiteName>(v, "a site's name", "\"east\""));
-    let address = section.required("address", "address = \"10.0.0.1:6379\"", |v| {
-        parsed::<Address>(v, "an address", "\"10.0.0.1:6379\"")
-    });
+    let addresses = (shape.addresses)(&section);
     let priority = section.optional("priority", |v| integer(v, 0, u64::from(u32::MAX))).unwrap_or(PRIORITY);
-    let probe = probe(&section);
+    let probe = (shape.probe)(&section, addresses.as_deref().unwrap_or_default());
     section.finish();
-    Some(MemberSpec { name: name?, site: site?, address: address?, priority: priority as u32, probe })
+    let address = addresses?.into_iter().next()?;
+    Some(MemberSpec { name: name?, site: site?, address, priority: priority as u32, probe })
+}
+
+fn one_address(section: &Section<'_>) -> Option<Vec<Address>> {
+    section.required("address", "address = \"10.0.0.1:6379\"", |v| {
+        parsed::<Address>(v, "an address", "\"10.0.0.1:6379\"").map(|address| vec![address])
+    })
 }
 
 /// `"64 MiB"`.

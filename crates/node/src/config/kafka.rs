@@ -1,45 +1,18 @@
 //! `[kafka.default]` and `[kafka.NAME]`: how this node logs in to the clusters of a group, and over what. Files are read
 //! at load, so that a wrong one is found before the node starts; what they hold is never printed.
 
-use super::credentials::{file_of, read_file, secret, tls, warn_if_open};
-use super::section::{Findings, Section, Wrong, boolean, string, word};
-use primacy_core::GroupName;
+use super::credentials::{
+    ByGroup, file_of, read_by_group, read_file, read_password, read_username, tls, warn_if_open,
+};
+use super::section::{Findings, Section, Wrong, boolean, word};
 use primacy_kafka::{Identity, Mechanism, Sasl, Security, Tls};
-use std::collections::BTreeMap;
 use std::path::Path;
 
 /// The security of connections by group.
-#[derive(Clone, Debug, Default)]
-pub struct KafkaAccess {
-    /// For groups that have none of their own.
-    pub default: Security,
-    /// For one group each; nothing is taken from the default then.
-    pub groups: BTreeMap<GroupName, Security>,
-}
-
-impl KafkaAccess {
-    /// What protects the connections to the clusters of a group.
-    pub fn of(&self, group: &GroupName) -> &Security {
-        self.groups.get(group).unwrap_or(&self.default)
-    }
-}
+pub type KafkaAccess = ByGroup<Security>;
 
 pub(super) fn read(section: &Section<'_>, base: &Path, warned: &Findings) -> KafkaAccess {
-    let mut access = KafkaAccess::default();
-    for name in section.names() {
-        let Some(child) = section.child(name) else { continue };
-        if name == "default" {
-            access.default = read_one(child, base, warned);
-            continue;
-        }
-        match GroupName::new(name) {
-            Ok(group) => {
-                access.groups.insert(group, read_one(child, base, warned));
-            }
-            Err(e) => section.wrong(name, Wrong::new(e.reason, "name the section like the group")),
-        }
-    }
-    access
+    read_by_group(section, |child| read_one(child, base, warned))
 }
 
 fn read_one(section: Section<'_>, base: &Path, warned: &Findings) -> Security {
@@ -50,21 +23,8 @@ fn read_one(section: Section<'_>, base: &Path, warned: &Findings) -> Security {
         ("scram-sha-512", Mechanism::ScramSha512),
     ];
     let mechanism = section.optional("sasl", |v| word(v, &mechanisms));
-    let username = section.optional("username", |v| {
-        let text = string(v, "a user's name", "\"primacy\"")?;
-        let plain = !text.is_empty() && !text.contains(char::is_whitespace);
-        plain
-            .then(|| text.to_owned())
-            .ok_or_else(|| Wrong::new(format!("{text:?} is not a user's name"), "write it without blanks"))
-    });
-    let password = section.optional("password_file", |v| {
-        let file = file_of(v, base)?;
-        let text = String::from_utf8(read_file(&file)?).map_err(|_| {
-            Wrong::new(format!("{} is not text", file.display()), "write the password alone into the file")
-        })?;
-        warn_if_open(&section, "password_file", &file, warned);
-        secret(text.trim(), &file)
-    });
+    let username = read_username(&section);
+    let password = read_password(&section, base, warned);
     for (has, lacks) in [("sasl", "username"), ("sasl", "password_file"), ("username", "sasl")] {
         if given(has) && !given(lacks) {
             let remedy = format!("add {lacks}, or remove {has}");

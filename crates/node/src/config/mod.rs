@@ -12,7 +12,7 @@ mod problem;
 mod section;
 mod timings;
 
-pub use credentials::{Credentials, RedisAccess, Secret};
+pub use credentials::{ByGroup, Credentials, RedisAccess, Secret};
 pub use groups::GroupsFile;
 pub(crate) use groups::problem_of;
 pub use kafka::KafkaAccess;

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod groups;
+mod hostile;
 mod kafka;
 
 use super::{NodeConfig, Profile, Timings};

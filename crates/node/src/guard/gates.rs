@@ -23,13 +23,9 @@ use tokio::net::TcpListener;
 
 /// How long connecting to the primary may take.
 const CONNECT_WITHIN: Duration = Duration::from_secs(1);
-/// How long the primary may take to say where its stream is.
-const BARRIER_WITHIN: Duration = Duration::from_secs(2);
 const AGAIN_AFTER: Duration = Duration::from_millis(50);
 /// A node that is followed and says nothing for so long is asked anew; it gives a sign of life six times as often.
 const SILENT_AFTER: Duration = Duration::from_millis(1_500);
-/// How long replies wait for somebody at another site to be named before the door closes.
-const UNHELD_MAX: Duration = Duration::from_secs(5);
 
 /// The gates of a node.
 pub(crate) struct Gates {
@@ -155,12 +151,18 @@ impl Gates {
         let (epoch, on) = (primary.epoch, group.replies_on());
         let mut followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = followed.get(name).filter(|f| (f.epoch, f.on) == (epoch, on)) {
-            let waiting = known.on == RepliesOn::Nobody && at.since(known.since) >= UNHELD_MAX;
+            let waiting = known.on == RepliesOn::Nobody && at.since(known.since) >= RepliesOn::NOBODY_MAX;
             return (!waiting).then(|| known.cover.clone());
         }
         let (covered, _) = watch::channel(0);
         let cover = Held {
-            offset: StreamOffset::new(&guards.links, name, &member.name, &member.address, BARRIER_WITHIN),
+            offset: StreamOffset::new(
+                &guards.links,
+                name,
+                &member.name,
+                &member.address,
+                RepliesOn::OFFSET_WITHIN,
+            ),
             covered: covered.clone(),
         };
         let source = Source { guards: Arc::downgrade(guards), group: name.clone(), epoch, on };

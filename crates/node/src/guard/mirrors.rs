@@ -16,8 +16,8 @@ use external::Watched;
 use figures::report_of;
 use primacy_core::view::MirrorReport;
 use primacy_core::{
-    Address, Epoch, GapPolicy, Group, GroupKind, GroupName, MemberName, MemberSpec, MirrorEngine, MirrorSpec,
-    Moment, Probe, SiteName,
+    Address, Epoch, GapPolicy, Group, GroupKind, GroupName, MemberName, MirrorEngine, MirrorSpec, Moment,
+    SiteName,
 };
 use primacy_kafka::{Authority, Gaps, Mirror, MirrorPlan, Patterns, RateLimit};
 use primacy_runtime::{Task, now, sleep, spawn};
@@ -52,10 +52,27 @@ struct Job {
     source_id: String,
 }
 
+/// Until when a mirror may write, for all who ask: in microseconds of this node's clock.
+#[derive(Clone)]
+struct Until(Arc<AtomicU64>);
+
+impl Until {
+    fn new(until: Moment) -> Until {
+        Until(Arc::new(AtomicU64::new(until.0)))
+    }
+
+    fn set(&self, until: Moment) {
+        self.0.store(until.0, Ordering::Release);
+    }
+
+    fn holds(&self, at: Moment) -> bool {
+        at.0 < self.0.load(Ordering::Acquire)
+    }
+}
+
 struct Running {
     job: Job,
-    /// Until when it may write, in microseconds of this node's clock.
-    until: Arc<AtomicU64>,
+    until: Until,
     work: Work,
     /// Tells what it does.
     _teller: Task<()>,
@@ -110,7 +127,7 @@ impl Guards {
             if !goes_on {
                 info!(group = %key.0, member = %key.1, epoch = mirror.job.epoch.0, "the mirror ends here");
                 // Whatever it is about to write it asks for first.
-                mirror.until.store(0, Ordering::Release);
+                mirror.until.set(Moment(0));
                 self.tell_mirror(key, &MirrorReport { running: false, ..mirror.report(at) });
             }
             goes_on
@@ -119,11 +136,12 @@ impl Guards {
         for (key, job) in jobs {
             let Some(until) = self.leases.mirror(&key.0, &key.1, job.epoch, at) else { continue };
             if let Some(mirror) = running.get(&key) {
-                mirror.until.store(until.0, Ordering::Release);
+                mirror.until.set(until);
                 continue;
             }
             if let Some(trouble) = self.stranger(&key, &job) {
-                self.tell_mirror(&key, &figures::idle(at, job.epoch, trouble));
+                let idle = MirrorReport::nothing(at, job.epoch);
+                self.tell_mirror(&key, &MirrorReport { trouble: Some(trouble), ..idle });
                 continue;
             }
             if let Some(mirror) = self.start_mirror(&key, job, until) {
@@ -154,7 +172,7 @@ impl Guards {
 
     fn start_mirror(self: &Arc<Self>, key: &Key, job: Job, until: Moment) -> Option<Running> {
         let (group, _) = key;
-        let until = Arc::new(AtomicU64::new(until.0));
+        let until = Until::new(until);
         let work = match job.spec.engine {
             MirrorEngine::Builtin => Work::Ours(self.start_ours(key, &job, &until)?),
             MirrorEngine::External => {
@@ -167,7 +185,7 @@ impl Guards {
         Some(Running { job, until, work, _teller: spawn(teller) })
     }
 
-    fn start_ours(&self, key: &Key, job: &Job, until: &Arc<AtomicU64>) -> Option<Arc<Mirror>> {
+    fn start_ours(&self, key: &Key, job: &Job, until: &Until) -> Option<Arc<Mirror>> {
         let (group, member) = key;
         let holds = until.clone();
         let plan = MirrorPlan {
@@ -182,7 +200,7 @@ impl Guards {
                 GapPolicy::Fill => Gaps::Fill,
             },
             rate: job.spec.rate_max_bytes.map(|rate| self.mirrors.limit(group, rate)),
-            authority: Authority::new(move || now().0 < holds.load(Ordering::Acquire)),
+            authority: Authority::new(move || holds.holds(now())),
             buffer_bytes_max: MirrorPlan::BUFFER_BYTES_MAX,
         };
         info!(%group, %member, from = %job.from, epoch = job.epoch.0, "the mirror begins here");
@@ -226,8 +244,7 @@ impl Mirrors {
 
 impl Running {
     fn report(&self, at: Moment) -> MirrorReport {
-        let leased = at.0 < self.until.load(Ordering::Acquire);
-        self.work.report(self.job.epoch, leased, at)
+        self.work.report(self.job.epoch, self.until.holds(at), at)
     }
 }
 
@@ -239,8 +256,8 @@ fn job(group: &Group, member: &MemberName) -> Option<Job> {
     let primary = group.primary.as_ref()?;
     Some(Job {
         epoch: primary.epoch,
-        source: bootstrap(group.spec.member(&primary.member)?)?,
-        target: bootstrap(group.spec.member(member)?)?,
+        source: group.spec.member(&primary.member)?.addresses().to_vec(),
+        target: group.spec.member(member)?.addresses().to_vec(),
         spec: group.spec.mirror.clone()?,
         from: primary.member.clone(),
         source_id: primary.lineage.run_id.clone(),
@@ -257,20 +274,12 @@ fn patterns((group, member): &Key, texts: &[String]) -> Option<Patterns> {
     }
 }
 
-fn bootstrap(member: &MemberSpec) -> Option<Vec<Address>> {
-    match &member.probe {
-        Probe::Cluster { bootstrap } => Some(bootstrap.clone()),
-        Probe::Native | Probe::Tcp | Probe::Http { .. } => None,
-    }
-}
-
 /// Tells the leader how a mirror is, until it ends.
-async fn tell(guards: Weak<Guards>, key: Key, epoch: Epoch, until: Arc<AtomicU64>, work: Work) {
+async fn tell(guards: Weak<Guards>, key: Key, epoch: Epoch, until: Until, work: Work) {
     loop {
         let Some(guards) = guards.upgrade() else { return };
         let at = now();
-        let leased = at.0 < until.load(Ordering::Acquire);
-        guards.tell_mirror(&key, &work.report(epoch, leased, at));
+        guards.tell_mirror(&key, &work.report(epoch, until.holds(at), at));
         drop(guards);
         sleep(FIGURES_EVERY).await;
     }

@@ -250,19 +250,7 @@ impl Board {
         let mut seat = Seat::new(self.me, Term::default(), now, self.times);
         seat.view.nodes = nodes;
         let desk = self.lock();
-        seat.take_in_all(self.me, committed, desk.all());
-        for (group, report) in &desk.witnesses {
-            seat.take_in_witness(self.me, group, report.clone());
-        }
-        for (group, report) in &desk.gates {
-            seat.take_in_gates(self.me, group, report.clone());
-        }
-        for (group, report) in &desk.holders {
-            seat.take_in_holder(self.me, group, report.clone());
-        }
-        for ((group, member), report) in &desk.mirrors {
-            seat.take_in_mirror(self.me, group, member, report.clone());
-        }
+        seat.take_in_desk(self.me, committed, &desk);
         seat.view
     }
 
@@ -270,19 +258,7 @@ impl Board {
     pub(crate) fn take_seat(&self, term: Term, now: Moment, committed: &dyn Committed) {
         let mut seat = Seat::new(self.me, term, now, self.times);
         let mut desk = self.lock();
-        seat.take_in_all(self.me, committed, desk.all());
-        for (group, report) in &desk.witnesses {
-            seat.take_in_witness(self.me, group, report.clone());
-        }
-        for (group, report) in &desk.gates {
-            seat.take_in_gates(self.me, group, report.clone());
-        }
-        for (group, report) in &desk.holders {
-            seat.take_in_holder(self.me, group, report.clone());
-        }
-        for ((group, member), report) in &desk.mirrors {
-            seat.take_in_mirror(self.me, group, member, report.clone());
-        }
+        seat.take_in_desk(self.me, committed, &desk);
         desk.seat = Some(seat);
         self.wake.notify_one();
     }
@@ -404,6 +380,23 @@ impl Seat {
         let heard = BTreeMap::from([(me, now)]);
         let view = View { me, term, leading_since: now, heard, times, ..View::default() };
         Seat { view, due: BTreeSet::new(), known: BTreeMap::new() }
+    }
+
+    /// Keeps all that this node itself sees and says.
+    fn take_in_desk(&mut self, me: NodeId, committed: &dyn Committed, desk: &Desk) {
+        self.take_in_all(me, committed, desk.all());
+        for (group, report) in &desk.witnesses {
+            self.take_in_witness(me, group, report.clone());
+        }
+        for (group, report) in &desk.gates {
+            self.take_in_gates(me, group, report.clone());
+        }
+        for (group, report) in &desk.holders {
+            self.take_in_holder(me, group, report.clone());
+        }
+        for ((group, member), report) in &desk.mirrors {
+            self.take_in_mirror(me, group, member, report.clone());
+        }
     }
 
     /// Keeps what is newer than what is here, of members that are committed. True when something is new.

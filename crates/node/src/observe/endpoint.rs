@@ -3,10 +3,11 @@
 //! One question at a time, and one connection for each: a service that was restarted must not be asked over what is left
 //! of the one before. What a service answers beyond its status is not read.
 
-use primacy_core::view::{ConnectFailure, LinkEnd, MemberStatus, Reach};
-use primacy_core::{Address, GroupName, MemberName, Moment, Probe};
+use super::looking::{Failure, GIVE_UP, Looking, Teller};
+use primacy_core::view::{ConnectFailure, MemberStatus};
+use primacy_core::{Address, GroupName, MemberName, Probe};
 use primacy_redis::Sighting;
-use primacy_runtime::{Stream, Task, now, sleep, spawn, timeout};
+use primacy_runtime::{Stream, now, sleep, spawn};
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
@@ -15,51 +16,23 @@ use tokio::sync::{Notify, mpsc};
 
 const TCP_EVERY: Duration = Duration::from_millis(100);
 const HTTP_EVERY: Duration = Duration::from_millis(200);
-/// A question that is open for longer counts as silence.
-const SILENCE: Duration = Duration::from_millis(300);
-/// And is given up after so long.
-const GIVE_UP: Duration = Duration::from_secs(1);
 
-/// The prober of one endpoint. Dropping it ends it.
-pub(super) struct EndpointProber {
-    nudge: Arc<Notify>,
-    _task: Task<()>,
-}
-
-impl EndpointProber {
-    pub(super) fn spawn(
-        (group, member): (GroupName, MemberName),
-        address: Address,
-        probe: Probe,
-        sink: mpsc::Sender<Sighting>,
-    ) -> EndpointProber {
-        let nudge = Arc::new(Notify::new());
-        let eye = Eye { group, member, address, probe, sink, last_up: None, down_since: None };
-        EndpointProber { nudge: nudge.clone(), _task: spawn(eye.run(nudge)) }
-    }
-
-    /// Asks now instead of at the next interval.
-    pub(super) fn probe_now(&self) {
-        self.nudge.notify_one();
-    }
-}
-
-/// Why it does not answer.
-struct Failure {
-    ended: Option<LinkEnd>,
-    connect: Option<ConnectFailure>,
-    detail: String,
-}
-
-struct Eye {
-    group: GroupName,
-    member: MemberName,
+/// Starts the prober of one endpoint.
+pub(super) fn watch(
+    names: (GroupName, MemberName),
     address: Address,
     probe: Probe,
     sink: mpsc::Sender<Sighting>,
-    last_up: Option<(Moment, MemberStatus)>,
-    /// Set while it is down.
-    down_since: Option<Moment>,
+) -> Looking {
+    let nudge = Arc::new(Notify::new());
+    let eye = Eye { address, probe, teller: Teller::new(names, sink) };
+    Looking::new(nudge.clone(), spawn(eye.run(nudge)))
+}
+
+struct Eye {
+    address: Address,
+    probe: Probe,
+    teller: Teller,
 }
 
 impl Eye {
@@ -68,7 +41,7 @@ impl Eye {
             Probe::Http { .. } => HTTP_EVERY,
             Probe::Tcp | Probe::Native | Probe::Cluster { .. } => TCP_EVERY,
         };
-        while !self.sink.is_closed() {
+        while !self.teller.is_done() {
             self.look().await;
             tokio::select! {
                 biased;
@@ -78,42 +51,17 @@ impl Eye {
         }
     }
 
-    /// Asks once, and says so meanwhile when the answer is late.
     async fn look(&mut self) {
         let asked_at = now();
-        let (address, probe) = (self.address.clone(), self.probe.clone());
-        let mut asking = pin!(ask(&address, &probe));
-        while now().since(asked_at) < GIVE_UP {
-            if let Ok(answer) = timeout(SILENCE, &mut asking).await {
-                return match answer {
-                    Ok(()) => self.up(asked_at),
-                    Err(failure) => self.down(asked_at, failure),
-                };
+        match self.teller.wait_for(asked_at, ask(&self.address, &self.probe)).await {
+            Some(Ok(())) => {
+                let status = MemberStatus::endpoint(now().since(asked_at).as_micros() as u64);
+                self.teller.up(asked_at, status);
             }
-            let ms = now().since(asked_at).as_millis();
-            let detail = format!("no answer for {ms} ms");
-            self.down(asked_at, Failure { ended: Some(LinkEnd::Unanswered), connect: None, detail });
+            Some(Err(failure)) => self.teller.down(asked_at, failure),
+            // It was said while it was waited for.
+            None => {}
         }
-    }
-
-    fn up(&mut self, asked_at: Moment) {
-        let status = MemberStatus::endpoint(now().since(asked_at).as_micros() as u64);
-        self.down_since = None;
-        self.last_up = Some((asked_at, status.clone()));
-        self.tell(asked_at, Reach::Up(status));
-    }
-
-    fn down(&mut self, asked_at: Moment, failure: Failure) {
-        let since = *self.down_since.get_or_insert(asked_at);
-        let Failure { ended, connect, detail } = failure;
-        self.tell(now(), Reach::Down { since, ended, connect, exited_pid: None, detail });
-    }
-
-    fn tell(&self, at: Moment, reach: Reach) {
-        let last_up = self.last_up.clone().filter(|_| matches!(reach, Reach::Down { .. }));
-        let (group, member) = (self.group.clone(), self.member.clone());
-        // Without room it is left to the next look, which says the same and newer.
-        let _ = self.sink.try_send(Sighting { group, member, at, reach, last_up, rate_peak_bytes: 0 });
     }
 }
 
@@ -176,6 +124,8 @@ async fn status_of(
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
+    use primacy_core::view::{LinkEnd, Reach};
+    use primacy_runtime::{Task, timeout};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
@@ -256,7 +206,7 @@ mod tests {
         let (address, _serving) = server(None).await;
         let (sink, mut sightings) = mpsc::channel(16);
         let names = (GroupName::new("model").unwrap(), MemberName::new("east").unwrap());
-        let _prober = EndpointProber::spawn(names, address, http(), sink);
+        let _prober = watch(names, address, http(), sink);
         let mut since = None;
         for _ in 0..5 {
             let seen = timeout(Duration::from_secs(2), sightings.recv()).await.unwrap().unwrap();
@@ -272,7 +222,7 @@ mod tests {
         let address = listener.local_addr().unwrap().to_string().parse().unwrap();
         let (sink, mut sightings) = mpsc::channel(16);
         let names = (GroupName::new("model").unwrap(), MemberName::new("east").unwrap());
-        let prober = EndpointProber::spawn(names, address, Probe::Tcp, sink);
+        let prober = watch(names, address, Probe::Tcp, sink);
         let first = sightings.recv().await.unwrap();
         assert!(matches!(first.reach, Reach::Up(_)), "{:?}", first.reach);
         drop(listener);

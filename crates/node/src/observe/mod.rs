@@ -10,6 +10,7 @@
 
 mod endpoint;
 mod kafka;
+mod looking;
 mod recheck;
 mod report;
 
@@ -18,8 +19,7 @@ pub(crate) use report::run as report_to_leader;
 use crate::config::KafkaAccess;
 use crate::lead::Board;
 use crate::serve::cluster_access;
-use endpoint::EndpointProber;
-use kafka::KafkaProber;
+use looking::Looking;
 use primacy_consensus::Consensus;
 use primacy_core::view::{LinkEnd, Observation, Reach};
 use primacy_core::{Address, GroupName, MemberName, Moment, Probe};
@@ -94,16 +94,14 @@ struct Watched {
 /// Who looks.
 enum Watcher {
     Redis(ProberHandle),
-    Endpoint(EndpointProber),
-    Kafka(KafkaProber),
+    Other(Looking),
 }
 
 impl Watcher {
     fn probe_now(&self) {
         match self {
             Watcher::Redis(prober) => prober.probe_now(),
-            Watcher::Endpoint(prober) => prober.probe_now(),
-            Watcher::Kafka(prober) => prober.probe_now(),
+            Watcher::Other(prober) => prober.probe_now(),
         }
     }
 }
@@ -187,12 +185,12 @@ impl Observer {
                     }
                     Probe::Tcp | Probe::Http { .. } => {
                         let names = (group.clone(), name);
-                        Watcher::Endpoint(EndpointProber::spawn(names, address.clone(), probe.clone(), sink))
+                        Watcher::Other(endpoint::watch(names, address.clone(), probe.clone(), sink))
                     }
                     Probe::Cluster { bootstrap } => {
                         let access = cluster_access(&self.kafka, &group, bootstrap);
                         let topics = self.topics(&group);
-                        Watcher::Kafka(KafkaProber::spawn((group.clone(), name), access, topics, sink))
+                        Watcher::Other(kafka::watch((group.clone(), name), access, topics, sink))
                     }
                 };
                 watched.insert(member, Watched { address, probe, prober });

@@ -14,8 +14,6 @@ use primacy_core::{Durability, Epoch, GroupKind, Moment, Phase, RepliesOn};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-const BARRIER_WITHIN: Duration = Duration::from_secs(2);
-const UNHELD_MAX: Duration = Duration::from_secs(5);
 const FOLLOW_EVERY: Duration = Duration::from_millis(250);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,7 +111,7 @@ impl World {
         let Some(gate) = self.nodes[n].gate.as_mut() else { return false };
         match gate.on {
             Some((e, before, since)) if (e, before) == (epoch, on) => {
-                return on != RepliesOn::Nobody || at.since(since) < UNHELD_MAX;
+                return on != RepliesOn::Nobody || at.since(since) < RepliesOn::NOBODY_MAX;
             }
             _ => {
                 gate.on = Some((epoch, on, at));
@@ -372,7 +370,7 @@ impl World {
             self.reconcile_gate(n);
             return;
         }
-        if gate.asked.as_ref().is_some_and(|(_, since, _)| at >= since.after(BARRIER_WITHIN)) {
+        if gate.asked.as_ref().is_some_and(|(_, since, _)| at >= since.after(RepliesOn::OFFSET_WITHIN)) {
             self.barrier_failed(n);
             return;
         }

@@ -2,11 +2,11 @@
 //!
 //! What the contract promises and this version does not do is refused by name, so that nobody counts on it.
 
-use super::{PRIORITY, read_common};
-use crate::config::section::{Section, Wrong, integer, parsed, string, word};
+use super::{Shape, read_common, read_members};
+use crate::config::section::{Section, Wrong, parsed, string, word};
 use primacy_core::{
     Address, Durability, FailoverMode, FencePolicy, GapPolicy, GroupKind, GroupSpec, LagBudget, LossBudget,
-    MemberName, MemberSpec, MirrorEngine, MirrorSpec, OnNoSite, Probe, SiteName,
+    MirrorEngine, MirrorSpec, OnNoSite, Probe,
 };
 use primacy_kafka::Patterns;
 use toml::Value;
@@ -21,10 +21,8 @@ pub(super) fn read(mut section: Section<'_>) -> Option<GroupSpec> {
     let durabilities = [("local", Durability::Local), ("site", Durability::Site)];
     let durability = section.optional("durability", |v| word(v, &durabilities)).unwrap_or(Durability::Local);
     let mirror = read_mirror(&section);
-    let listed = section.sections("member");
-    let expected = listed.len();
-    let members: Vec<MemberSpec> =
-        listed.into_iter().filter_map(|member| read_member(member, section.path())).collect();
+    let probe = |_: &Section<'_>, bootstrap: &[Address]| Probe::Cluster { bootstrap: bootstrap.to_vec() };
+    let members = read_members(&section, &Shape { example: "east", addresses: bootstrap, probe });
     section.finish();
     Some(GroupSpec {
         name: common.name?,
@@ -38,7 +36,7 @@ pub(super) fn read(mut section: Section<'_>) -> Option<GroupSpec> {
         durability,
         on_no_site: OnNoSite::Refuse,
         mirror: Some(mirror?),
-        members: (members.len() == expected).then_some(members)?,
+        members: members?,
     })
 }
 
@@ -55,25 +53,13 @@ fn read_mirror(section: &Section<'_>) -> Option<MirrorSpec> {
     Some(MirrorSpec { engine, topics: topics?, groups, rate_max_bytes, gaps, max_lag })
 }
 
-fn read_member(mut section: Section<'_>, group: &str) -> Option<MemberSpec> {
-    let name = section
-        .required("name", "name = \"east\"", |v| parsed::<MemberName>(v, "a member's name", "\"east\""));
-    if let Some(name) = &name {
-        section.rename(format!("{group}.member.{name}"));
-    }
-    let site =
-        section.required("site", "site = \"east\"", |v| parsed::<SiteName>(v, "a site's name", "\"east\""));
-    let bootstrap = section.required("bootstrap", "bootstrap = [\"10.0.0.1:9092\"]", |v| {
+/// Some brokers of the cluster.
+fn bootstrap(section: &Section<'_>) -> Option<Vec<Address>> {
+    section.required("bootstrap", "bootstrap = [\"10.0.0.1:9092\"]", |v| {
         let texts = texts(v, "addresses", "[\"10.0.0.1:9092\"]")?;
         let read = |text: &str| parsed::<Address>(&Value::from(text), "an address", "\"10.0.0.1:9092\"");
-        texts.into_iter().map(read).collect::<Result<Vec<_>, _>>()
-    });
-    let priority = section.optional("priority", |v| integer(v, 0, u64::from(u32::MAX))).unwrap_or(PRIORITY);
-    section.finish();
-    let bootstrap = bootstrap?;
-    let address = bootstrap.first()?.clone();
-    let probe = Probe::Cluster { bootstrap };
-    Some(MemberSpec { name: name?, site: site?, address, priority: priority as u32, probe })
+        texts.into_iter().map(read).collect()
+    })
 }
 
 fn entrance(value: &Value) -> Result<(), Wrong> {

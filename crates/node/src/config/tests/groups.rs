@@ -5,7 +5,7 @@ use super::super::GroupsFile;
 use super::table;
 use primacy_core::{Durability, GroupKind, LossBudget, OnNoSite, Probe};
 
-const GROUPS: &str = r#"
+pub(super) const GROUPS: &str = r#"
 [[redis]]
 name = "features"
 [[redis.member]]
@@ -46,7 +46,7 @@ fn a_good_groups_file_is_read_with_its_defaults() {
     assert_eq!(GroupsFile::parse("").unwrap(), []);
 }
 
-const ENDPOINT: &str = r#"
+pub(super) const ENDPOINT: &str = r#"
 [[endpoint]]
 name = "model"
 down_after = "2s"

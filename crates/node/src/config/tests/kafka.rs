@@ -5,7 +5,7 @@ use super::super::GroupsFile;
 
 use primacy_core::{FailoverMode, GapPolicy, GroupKind, LagBudget, MirrorEngine, Probe};
 
-const KAFKA: &str = r#"
+pub(super) const KAFKA: &str = r#"
 [[kafka]]
 name = "events"
 topics = ["orders", "clicks-.*"]

@@ -90,22 +90,16 @@ fn report_of(seen: &Seen, epoch: Epoch, leased: bool, at: Moment) -> MirrorRepor
     };
     let groups = seen.status.groups.iter().map(group).take(MirrorReport::ITEMS_MAX);
     MirrorReport {
-        at,
-        epoch,
         running: leased,
         mode: if seen.at.is_some() { MirrorMode::Live } else { MirrorMode::Connecting },
-        done_records: 0,
-        total_records: 0,
-        eta_ms: None,
-        records_per_second: 0,
-        bytes_per_second: 0,
-        lag: MirrorLag { records, bytes: 0, ms: 0 },
+        lag: MirrorLag { records, ..MirrorLag::default() },
         sampled_at: seen.at,
         trouble: seen.trouble.clone(),
         topics,
         topic_count,
         groups: groups.collect(),
         group_count: seen.status.groups.len() as u64,
+        ..MirrorReport::nothing(at, epoch)
     }
 }
 

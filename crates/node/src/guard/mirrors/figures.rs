@@ -43,28 +43,6 @@ pub(super) fn report_of(status: &MirrorStatus, epoch: Epoch, running: bool, at: 
     }
 }
 
-/// The report of a mirror that was not started.
-pub(super) fn idle(at: Moment, epoch: Epoch, trouble: String) -> MirrorReport {
-    MirrorReport {
-        at,
-        epoch,
-        running: false,
-        mode: MirrorMode::Connecting,
-        done_records: 0,
-        total_records: 0,
-        eta_ms: None,
-        records_per_second: 0,
-        bytes_per_second: 0,
-        lag: MirrorLag::default(),
-        sampled_at: None,
-        trouble: Some(trouble),
-        topics: Vec::new(),
-        topic_count: 0,
-        groups: Vec::new(),
-        group_count: 0,
-    }
-}
-
 /// Which side does not answer, and why.
 fn silent(status: &MirrorStatus) -> Option<String> {
     let of = |which: &str, side: &Side| {

@@ -45,8 +45,7 @@ fn one(known: Option<&Group>, wanted: &GroupSpec) -> v1::Change {
         ("durability", known.spec.durability.word().to_owned(), wanted.durability.word().to_owned()),
         ("on_no_site", answer(known.spec.on_no_site).to_owned(), answer(wanted.on_no_site).to_owned()),
     ];
-    lines
-        .extend(pairs.into_iter().filter(|(_, a, b)| a != b).map(|(key, a, b)| format!("{key}: {a} -> {b}")));
+    lines.extend(changed(pairs));
     lines.extend(mirror_lines(known.spec.mirror.as_ref(), wanted.mirror.as_ref()));
     lines.extend(member_lines(&known.spec, wanted));
     if lines.is_empty() {
@@ -68,8 +67,16 @@ fn mirror_lines(known: Option<&MirrorSpec>, wanted: Option<&MirrorSpec>) -> Vec<
         ]
     };
     let (Some(known), Some(wanted)) = (known, wanted) else { return vec![] };
-    let pairs = settings(known).into_iter().zip(settings(wanted)).filter(|(a, b)| a != b);
-    pairs.map(|((key, a), (_, b))| format!("{key}: {a} -> {b}")).collect()
+    let pairs = settings(known).into_iter().zip(settings(wanted));
+    changed(pairs.map(|((key, a), (_, b))| (key, a, b))).collect()
+}
+
+/// The settings whose two values differ, a line each.
+fn changed(
+    settings: impl IntoIterator<Item = (&'static str, String, String)>,
+) -> impl Iterator<Item = String> {
+    let differ = settings.into_iter().filter(|(_, a, b)| a != b);
+    differ.map(|(key, a, b)| format!("{key}: {a} -> {b}"))
 }
 
 fn member_lines(known: &GroupSpec, wanted: &GroupSpec) -> Vec<String> {

@@ -1,61 +1,31 @@
 //! Files that no operator wrote: each is refused with its problems, and none ends the node by a panic.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use primacy_node::config::{GroupsFile, NodeConfig};
+use super::super::{GroupsFile, NodeConfig};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use std::path::Path;
 
-const NODE: &str = r#"
-[node]
-id = 1
-site = "east"
-data_dir = "data"
-listen = "127.0.0.1:7101"
-http = "127.0.0.1:7103"
-[cluster]
-name = "prod"
-profile = "lan"
-heartbeat = "100ms"
-election = "300ms..600ms"
-[[cluster.peer]]
-id = 1
-site = "east"
-address = "127.0.0.1:7101"
-[[gate]]
-group = "features"
-listen = "127.0.0.1:6400"
-"#;
+/// A good file, with settings of every kind.
+fn node() -> String {
+    let timings = "profile = \"lan\"\nheartbeat = \"100ms\"\nelection = \"300ms..600ms\"";
+    let gate = "[[gate]]\ngroup = \"features\"\nlisten = \"127.0.0.1:6400\"\n";
+    super::NODE.replace("profile = \"lan\"", timings) + gate
+}
 
-const GROUPS: &str = r#"
-[[redis]]
-name = "features"
-failover = "automatic"
-down_after = "1s"
-max_loss = "1 MiB"
-durability = "site"
-on_no_site = "refuse"
-[[redis.member]]
-name = "east-a"
-site = "east"
-address = "10.0.0.1:6379"
-priority = 100
-[[redis.member]]
-name = "west-a"
-site = "west"
-address = "10.0.0.2:6379"
-[[endpoint]]
-name = "model"
-[[endpoint.member]]
-name = "east"
-site = "east"
-address = "10.0.0.1:8000"
-probe = "http:/healthz"
-[[endpoint.member]]
-name = "west"
-site = "west"
-address = "10.0.0.2:8000"
-"#;
+/// Good groups of every kind, with settings that most do without.
+fn groups() -> String {
+    let settings = "name = \"features\"\nfailover = \"automatic\"\ndown_after = \"1s\"\nmax_loss = \"1 MiB\"\n\
+                    durability = \"site\"\non_no_site = \"refuse\"";
+    super::groups::GROUPS.replacen("name = \"features\"", settings, 1)
+        + super::groups::ENDPOINT
+        + super::kafka::KAFKA
+}
+
+/// One of the two.
+fn sample(of_groups: bool) -> String {
+    if of_groups { groups() } else { node() }
+}
 
 fn read(text: &str) {
     for problems in [NodeConfig::parse(text, Path::new("/nowhere")).err(), GroupsFile::parse(text).err()] {
@@ -80,8 +50,8 @@ fn value() -> impl Strategy<Value = String> {
 
 #[test]
 fn what_is_damaged_below_is_good() {
-    NodeConfig::parse(NODE, Path::new("/nowhere")).unwrap();
-    GroupsFile::parse(GROUPS).unwrap();
+    NodeConfig::parse(&node(), Path::new("/nowhere")).unwrap();
+    GroupsFile::parse(&groups()).unwrap();
 }
 
 proptest! {
@@ -92,7 +62,7 @@ proptest! {
 
     #[test]
     fn any_value_for_any_key(line in any::<prop::sample::Index>(), value in value(), groups in any::<bool>()) {
-        let text = if groups { GROUPS } else { NODE };
+        let text = sample(groups);
         let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
         let keys: Vec<usize> = (0..lines.len()).filter(|at| lines[*at].contains(" = ")).collect();
         let at = keys[line.index(keys.len())];
@@ -103,14 +73,16 @@ proptest! {
 
     #[test]
     fn any_lines_left_out_or_moved(order in vec(any::<prop::sample::Index>(), 0..40), groups in any::<bool>()) {
-        let lines: Vec<&str> = if groups { GROUPS } else { NODE }.lines().collect();
+        let text = sample(groups);
+        let lines: Vec<&str> = text.lines().collect();
         let chosen: Vec<&str> = order.iter().map(|at| lines[at.index(lines.len())]).collect();
         read(&chosen.join("\n"));
     }
 
     #[test]
     fn any_character_changed(at in any::<prop::sample::Index>(), by in any::<char>(), groups in any::<bool>()) {
-        let mut text: Vec<char> = if groups { GROUPS } else { NODE }.chars().collect();
+        let text = sample(groups);
+        let mut text: Vec<char> = text.chars().collect();
         let at = at.index(text.len());
         text[at] = by;
         read(&text.into_iter().collect::<String>());
