@@ -70,10 +70,15 @@ impl Core {
         at.is_some_and(|at| now >= at.after(self.config().timings.lease()))
     }
 
-    /// How long ago this node last held all that was committed.
+    /// How long ago this node last held all that was committed. A leader knows what its predecessors committed once it
+    /// has applied an entry of its own.
     pub(crate) fn staleness(&self) -> Option<Duration> {
         let now = primacy_runtime::now();
-        let as_leader = self.metrics(|metrics| self.leads(metrics).and_then(|_| quorum_at(metrics, now)));
+        let applied = self.replica().progress_now().term;
+        let as_leader = self.metrics(|metrics| {
+            let term = self.leads(metrics)?;
+            if applied == term { quorum_at(metrics, now) } else { None }
+        });
         let at = as_leader.max(self.replica().fresh_at())?;
         Some(now.since(at))
     }

@@ -18,6 +18,8 @@ pub(crate) struct Mesh {
     cuts: watch::Sender<Cuts>,
     /// How often all silent lines were ended.
     lines_ended: watch::Sender<u64>,
+    /// Whether requests with entries wait; those without pass.
+    entries_held: watch::Sender<bool>,
 }
 
 impl Mesh {
@@ -26,6 +28,7 @@ impl Mesh {
             services: Arc::default(),
             cuts: watch::channel(Cuts::new()).0,
             lines_ended: watch::channel(0).0,
+            entries_held: watch::channel(false).0,
         }
     }
 
@@ -59,8 +62,14 @@ impl Mesh {
         });
     }
 
+    /// Lets heartbeats pass, and no entry, as before a disk that is slow.
+    pub(crate) fn hold_entries(&self) {
+        self.entries_held.send(true);
+    }
+
     pub(crate) fn heal(&self) {
         self.cuts.send(Cuts::new());
+        self.entries_held.send(false);
     }
 }
 
@@ -117,6 +126,13 @@ impl Way {
         let _ = cuts.wait_for(|cuts| !cuts.contains(&(from, to))).await;
     }
 
+    async fn pass_entries(&self, request: &v1::AppendRequest) {
+        if !request.entries.is_empty() {
+            let mut held = self.mesh.entries_held.subscribe();
+            let _ = held.wait_for(|held| !held).await;
+        }
+    }
+
     fn service(&self) -> Result<Arc<dyn Link>, Status> {
         let service = self.mesh.services.lock().unwrap().get(&self.to).cloned();
         service.ok_or_else(|| Status::unavailable("connection refused"))
@@ -169,13 +185,28 @@ impl Way {
 impl Link for Way {
     fn append(&self, requests: Requests<v1::AppendRequest>) -> Reply<Replies<v1::AppendResponse>> {
         let way = self.clone();
-        self.call(self.there(requests), move |link, requests| {
+        let held = self.clone();
+        let requests = requests.then(move |request| {
+            let way = held.clone();
+            async move {
+                way.pass_entries(&request).await;
+                request
+            }
+        });
+        self.call(self.there(requests.boxed()), move |link, requests| {
             async move { Ok(way.back(link.append(requests).await?)) }.boxed()
         })
     }
 
     fn append_once(&self, request: v1::AppendRequest) -> Reply<v1::AppendResponse> {
-        self.call(request, |link, request| link.append_once(request))
+        let way = self.clone();
+        self.call(request, move |link, request| {
+            async move {
+                way.pass_entries(&request).await;
+                link.append_once(request).await
+            }
+            .boxed()
+        })
     }
 
     fn vote(&self, request: v1::VoteRequest) -> Reply<v1::VoteResponse> {

@@ -125,6 +125,43 @@ async fn a_follower_beside_an_isolated_leader_knows_that_it_is_stale() {
     .await;
 }
 
+/// What the last leader committed is not known to the next one, however well its followers answer, until they have
+/// written an entry of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_leader_whose_entries_nobody_writes_makes_nobody_fresh() {
+    let (mesh, _site, nodes) = meshed(3).await;
+    let leading = leader(&nodes).await;
+    propose(&nodes[leading], 1).await;
+    mesh.hold_entries();
+    mesh.isolate(&[leading as u64 + 1], 3);
+    let others: Vec<usize> = (0..3).filter(|i| *i != leading).collect();
+    let elected = |i: usize| nodes[i].consensus.leadership().borrow().leading;
+    let next =
+        *eventually("another leader", async || others.iter().find(|i| elected(**i)).ok_or("none".to_owned()))
+            .await;
+    let elected_at = Instant::now();
+    let age = |i: usize| nodes[i].consensus.staleness().unwrap();
+    while elected_at.elapsed() < TIMINGS.election_max * 3 {
+        for i in &others {
+            let known = elected_at.elapsed();
+            assert!(
+                age(*i) >= known,
+                "node {i} is fresh by the word of a leader that knows nothing: {:?}",
+                age(*i)
+            );
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(elected(next), "its heartbeats keep it");
+    mesh.heal();
+    for i in &others {
+        eventually("freshness", async || {
+            if age(*i) < TIMINGS.election_max { Ok(()) } else { Err(format!("{:?}", age(*i))) }
+        })
+        .await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn no_two_nodes_have_authority_at_once_through_cuts_and_hand_overs() {
     let (mesh, _site, nodes) = meshed(3).await;
