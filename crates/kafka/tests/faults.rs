@@ -4,57 +4,19 @@
 mod common;
 
 use common::{
-    DEADLINE, Pair, assert_same, client, create_replicated, create_topic, until, until_copied, write,
+    Load, Pair, assert_same, create_replicated, create_topic, progressed, until, until_copied, write,
 };
 use primacy_kafka::Mirror;
-use rdkafka::producer::{FutureProducer, FutureRecord};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-
-/// Writes to three partitions until it is told to stop, whatever becomes of the brokers meanwhile.
-fn load(pair: &Pair, topic: &str, stop: Arc<AtomicBool>) -> tokio::task::JoinHandle<u32> {
-    let mut config = client(&pair.a);
-    config.set("acks", "all").set("enable.idempotence", "true").set("linger.ms", "2");
-    config.set("message.timeout.ms", "120000").set("compression.type", "lz4");
-    let producer: FutureProducer = config.create().unwrap();
-    let topic = topic.to_owned();
-    tokio::spawn(async move {
-        let mut sent = 0;
-        while !stop.load(Ordering::Relaxed) {
-            let key = format!("key-{sent}");
-            let record =
-                FutureRecord::to(&topic).key(&key).payload("a value of some length").partition(sent % 3);
-            if let Ok(sending) = producer.send_result(record) {
-                tokio::spawn(sending);
-                sent += 1;
-            }
-            tokio::time::sleep(Duration::from_micros(500)).await;
-        }
-        sent.cast_unsigned()
-    })
-}
-
-/// Waits until some hundred records more are copied.
-async fn progressed(mirror: &Mirror) {
-    let copied = |status: &primacy_kafka::MirrorStatus| -> i64 {
-        status.topics.values().flat_map(|t| t.partitions.values()).filter_map(|p| p.target_end).sum()
-    };
-    let mut watch = mirror.watch();
-    let from = copied(&watch.borrow());
-    let further = watch.wait_for(|status| copied(status) >= from + 300);
-    let Ok(()) = tokio::time::timeout(DEADLINE, further).await.map(drop) else {
-        panic!("it does not go on: {:#?}", mirror.status())
-    };
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_target_whose_brokers_die_in_turns_goes_on_taking() {
     let mut pair = Pair::start_with(3).await;
     create_topic(&pair.a, "l-orders", 3, &[]).await;
     create_replicated(&pair.b, "l-orders", 3, 3, &[]).await;
-    let stop = Arc::new(AtomicBool::new(false));
-    let load = load(&pair, "l-orders", stop.clone());
+    let load = Load::start(&pair.a, "l-orders", 3);
     let mut mirror = Mirror::start(pair.plan("l-"));
     progressed(&mirror).await;
     for id in 1..=2 {
@@ -69,8 +31,7 @@ async fn a_target_whose_brokers_die_in_turns_goes_on_taking() {
         mirror = Mirror::start(pair.plan("l-"));
         progressed(&mirror).await;
     }
-    stop.store(true, Ordering::Relaxed);
-    assert!(load.await.unwrap() > 500);
+    assert!(load.stop().await > 500);
     write(&pair.a, "l-orders", 0, 1, 10, &[]).await;
     until_copied(&mirror, &pair.a, "l-orders").await;
     assert_same(&pair, "l-orders").await;
@@ -81,8 +42,7 @@ async fn a_target_whose_brokers_die_in_turns_goes_on_taking() {
 async fn nothing_is_lost_doubled_or_misplaced_by_kills_and_freezes() {
     let mut pair = Pair::start().await;
     create_topic(&pair.a, "f-orders", 3, &[]).await;
-    let stop = Arc::new(AtomicBool::new(false));
-    let load = load(&pair, "f-orders", stop.clone());
+    let load = Load::start(&pair.a, "f-orders", 3);
     let mut mirror = Mirror::start(pair.plan("f-"));
     progressed(&mirror).await;
 
@@ -115,8 +75,7 @@ async fn nothing_is_lost_doubled_or_misplaced_by_kills_and_freezes() {
     pair.a.restart().await.unwrap();
     progressed(&mirror).await;
 
-    stop.store(true, Ordering::Relaxed);
-    assert!(load.await.unwrap() > 1_000);
+    assert!(load.stop().await > 1_000);
     write(&pair.a, "f-orders", 0, 1, 10, &[]).await;
     until_copied(&mirror, &pair.a, "f-orders").await;
     assert_same(&pair, "f-orders").await;

@@ -28,13 +28,16 @@ pub(crate) async fn committed(
     let connection = cluster.coordinator(Coordinating::Group, group).await?;
     let request = OffsetFetchRequest::default().with_group_id(GroupId(text(group))).with_topics(None);
     let answer = connection.call(&request, WITHIN).await?;
-    let doing = || format!("reading the offsets of group {group}: Describe on group {group} is needed");
-    noticed(cluster, group, LinkError::check(answer.error_code, doing()))?;
+    let check = |code| {
+        let doing = format!("reading the offsets of group {group}");
+        LinkError::check_right(code, doing, &format!("Describe on group {group}"))
+    };
+    noticed(cluster, group, check(answer.error_code))?;
     let mut found = BTreeMap::new();
     for topic in answer.topics {
         let name: Arc<str> = topic.name.as_str().into();
         for partition in topic.partitions {
-            LinkError::check(partition.error_code, doing())?;
+            check(partition.error_code)?;
             if partition.committed_offset >= 0 {
                 let metadata = partition.metadata.map(|m| m.to_string()).unwrap_or_default();
                 let one = Committed { offset: partition.committed_offset, metadata };
@@ -77,12 +80,18 @@ pub(crate) async fn commit(
         .with_topics(topics.collect());
     let connection = cluster.coordinator(Coordinating::Group, group).await?;
     let answer = connection.call(&request, WITHIN).await?;
-    let results = answer.topics.into_iter().flat_map(|topic| topic.partitions);
-    let doing = || format!("committing offsets of group {group}: Read on group {group} is needed");
-    for result in results {
-        // A topic that has just gone takes its offsets with it.
-        if ResponseError::try_from_code(result.error_code) != Some(ResponseError::UnknownTopicOrPartition) {
-            noticed(cluster, group, LinkError::check(result.error_code, doing()))?;
+    for topic in answer.topics {
+        for result in topic.partitions {
+            let right = match ResponseError::try_from_code(result.error_code) {
+                // A topic that has just gone takes its offsets with it.
+                Some(ResponseError::UnknownTopicOrPartition) => continue,
+                Some(ResponseError::TopicAuthorizationFailed) => {
+                    format!("Read on topic {}", topic.name.as_str())
+                }
+                _ => format!("Read on group {group}"),
+            };
+            let doing = format!("committing offsets of group {group}");
+            noticed(cluster, group, LinkError::check_right(result.error_code, doing, &right))?;
         }
     }
     Ok(())

@@ -85,10 +85,8 @@ async fn ask(
             if partition.error_code == 0 {
                 found.push(((name.clone(), partition.partition_index), partition.offset));
             } else if partition.error_code == 29 {
-                LinkError::check(
-                    29,
-                    format!("asking for the ends of {name}: Describe on topic {name} is needed"),
-                )?;
+                let doing = format!("asking for the ends of {name}");
+                LinkError::check_right(29, doing, &format!("Describe on topic {name}"))?;
             }
         }
     }

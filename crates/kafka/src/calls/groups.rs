@@ -3,6 +3,7 @@
 use super::{WITHIN, text, topic_name};
 use crate::link::{Cluster, Coordinating, LinkError};
 use futures::future::join_all;
+use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::{ConsumerGroupHeartbeatRequest, GroupId, ListGroupsRequest};
 use std::collections::BTreeMap;
 use uuid::Uuid;
@@ -26,7 +27,7 @@ pub(crate) async fn groups(
 ) -> Result<BTreeMap<String, Listed>, LinkError> {
     let ask = |broker| async move {
         let answer = cluster.broker(broker).await?.call(&ListGroupsRequest::default(), WITHIN).await?;
-        LinkError::check(answer.error_code, "listing groups: Describe on the groups is needed")?;
+        LinkError::check_right(answer.error_code, "listing groups", "Describe on cluster")?;
         Ok(answer.groups)
     };
     let mut found = BTreeMap::new();
@@ -58,7 +59,14 @@ pub(crate) async fn create_consumer_group(
 ) -> Result<(), LinkError> {
     let connection = cluster.coordinator(Coordinating::Group, group).await?;
     let member = Uuid::from_u128(rand::random()).to_string();
-    let doing = || format!("making group {group}: Read on group {group} is needed");
+    let check = |code| {
+        // To name a topic as what it reads takes a right as well.
+        let right = match ResponseError::try_from_code(code) {
+            Some(ResponseError::TopicAuthorizationFailed) => format!("Describe on topic {topic}"),
+            _ => format!("Read on group {group}"),
+        };
+        LinkError::check_right(code, format!("making group {group}"), &right)
+    };
     let join = ConsumerGroupHeartbeatRequest::default()
         .with_group_id(GroupId(text(group)))
         .with_member_id(text(&member))
@@ -67,7 +75,7 @@ pub(crate) async fn create_consumer_group(
         .with_subscribed_topic_names(Some(vec![topic_name(topic)]))
         .with_topic_partitions(Some(Vec::new()));
     let joined = connection.call(&join, WITHIN).await?;
-    LinkError::check(joined.error_code, doing())?;
+    check(joined.error_code)?;
     let member = joined.member_id.unwrap_or_else(|| text(&member));
     let leave = ConsumerGroupHeartbeatRequest::default()
         .with_group_id(GroupId(text(group)))
@@ -77,5 +85,5 @@ pub(crate) async fn create_consumer_group(
         .with_subscribed_topic_names(None)
         .with_topic_partitions(None);
     let left = connection.call(&leave, WITHIN).await?;
-    LinkError::check(left.error_code, doing())
+    check(left.error_code)
 }

@@ -18,8 +18,8 @@ pub(crate) async fn init_producer(cluster: &Cluster, transactional_id: &str) -> 
         .with_producer_id(ProducerId(-1))
         .with_producer_epoch(-1);
     let answer = connection.call(&request, WITHIN).await?;
-    let doing = format!("asking for a producer id: Write on transactional id {transactional_id} is needed");
-    if let Err(e) = LinkError::check(answer.error_code, doing) {
+    let right = format!("Write on transactional id {transactional_id}");
+    if let Err(e) = LinkError::check_right(answer.error_code, "asking for a producer id", &right) {
         cluster.forget_coordinator(Coordinating::Transaction, transactional_id);
         return Err(e);
     }

@@ -97,7 +97,8 @@ impl<'a> Reader<'a> {
         })?;
         let fetched = answer.partitions.into_iter().next();
         let error = fetched.as_ref().map_or(answer.error, |f| f.error);
-        LinkError::check(error, format!("reading {topic}-{partition} at {}", self.offset))?;
+        let doing = format!("reading {topic}-{partition} at {}", self.offset);
+        LinkError::check_right(error, doing, &format!("Read on topic {topic}"))?;
         Ok(fetched.map(|f| f.records).unwrap_or_default())
     }
 }

@@ -22,7 +22,8 @@ pub(crate) async fn delete_records(
     let answer = cluster.broker(leader).await?.call(&request, WITHIN).await?;
     let results = answer.topics.into_iter().flat_map(|topic| topic.partitions);
     for result in results {
-        LinkError::check(result.error_code, format!("deleting records of {topic} below {offset}"))?;
+        let doing = format!("deleting records of {topic} below {offset}");
+        LinkError::check_right(result.error_code, doing, &format!("Delete on topic {topic}"))?;
     }
     Ok(())
 }

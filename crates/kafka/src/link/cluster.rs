@@ -180,15 +180,16 @@ impl Cluster {
     }
 
     async fn find_coordinator(&self, kind: Coordinating, key: &str) -> Result<i32, LinkError> {
-        let key_type = match kind {
-            Coordinating::Group => 0,
-            Coordinating::Transaction => 1,
+        let (key_type, what) = match kind {
+            Coordinating::Group => (0, "group"),
+            Coordinating::Transaction => (1, "transactional id"),
         };
         let request = FindCoordinatorRequest::default()
             .with_key(StrBytes::from_string(key.to_owned()))
             .with_key_type(key_type);
         let answer = self.any().await?.call(&request, ASK).await?;
-        LinkError::check(answer.error_code, format!("finding the coordinator of {key}"))?;
+        let doing = format!("finding the coordinator of {key}");
+        LinkError::check_right(answer.error_code, doing, &format!("Describe on {what} {key}"))?;
         let id = answer.node_id.0;
         self.known().coordinators.insert((kind, key.to_owned()), id);
         Ok(id)

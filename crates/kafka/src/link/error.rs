@@ -79,6 +79,17 @@ impl LinkError {
         if code == 0 { Ok(()) } else { Err(LinkError::Api { code, doing: doing.into() }) }
     }
 
+    /// The same, where a right may be what is missing: then it is named.
+    pub fn check_right(code: i16, doing: impl Into<String>, right: &str) -> Result<(), LinkError> {
+        let refused = LinkError::check(code, doing);
+        refused.map_err(|error| match error {
+            LinkError::Api { code, doing } if error_is_refused_right(code) => {
+                LinkError::Api { code, doing: format!("{doing}: {right} is needed") }
+            }
+            error => error,
+        })
+    }
+
     /// The protocol's error, if the broker answered with one.
     pub fn api(&self) -> Option<ResponseError> {
         match self {
@@ -130,15 +141,7 @@ impl LinkError {
 
     /// Whether a right is missing.
     pub fn is_refused_right(&self) -> bool {
-        matches!(
-            self.api(),
-            Some(
-                ResponseError::TopicAuthorizationFailed
-                    | ResponseError::GroupAuthorizationFailed
-                    | ResponseError::ClusterAuthorizationFailed
-                    | ResponseError::TransactionalIdAuthorizationFailed
-            )
-        )
+        matches!(self, LinkError::Api { code, .. } if error_is_refused_right(*code))
     }
 
     pub(crate) fn of_connect(address: &str, error: &io::Error) -> LinkError {
@@ -157,6 +160,18 @@ impl LinkError {
     }
 }
 
+fn error_is_refused_right(code: i16) -> bool {
+    matches!(
+        ResponseError::try_from_code(code),
+        Some(
+            ResponseError::TopicAuthorizationFailed
+                | ResponseError::GroupAuthorizationFailed
+                | ResponseError::ClusterAuthorizationFailed
+                | ResponseError::TransactionalIdAuthorizationFailed
+        )
+    )
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -172,7 +187,10 @@ mod tests {
 
     #[test]
     fn a_missing_right_is_told_from_a_fault() {
-        let error = LinkError::check(29, "reading orders").unwrap_err();
+        let error = LinkError::check_right(29, "reading orders", "Read on topic orders").unwrap_err();
         assert!(error.is_refused_right() && !error.is_transient());
+        assert!(error.to_string().contains("Read on topic orders is needed"), "{error}");
+        let error = LinkError::check_right(14, "reading orders", "Read on topic orders").unwrap_err();
+        assert!(!error.is_refused_right() && !error.to_string().contains("is needed"), "{error}");
     }
 }

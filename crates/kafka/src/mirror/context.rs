@@ -4,6 +4,7 @@ use super::{MirrorPlan, MirrorStatus};
 use crate::link::{Cluster, LinkError, Topology};
 use crate::pattern::OWN_PREFIX;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use tokio::sync::{Notify, watch};
 
 /// The plan, both clusters, and where to say how it goes.
@@ -14,6 +15,8 @@ pub(super) struct Context {
     pub(super) status: watch::Sender<MirrorStatus>,
     /// Asks for another look at both clusters.
     pub(super) look: Notify,
+    /// Asks the next look to compare the settings of topics too.
+    pub(super) compare_settings: AtomicBool,
 }
 
 /// Both clusters at one moment.
@@ -30,7 +33,25 @@ impl Context {
     ) -> Result<Arc<Context>, LinkError> {
         let source = Cluster::new(plan.source.clone())?;
         let target = Cluster::new(plan.target.clone())?;
-        Ok(Arc::new(Context { plan, source, target, status, look: Notify::new() }))
+        Ok(Arc::new(Context {
+            plan,
+            source,
+            target,
+            status,
+            look: Notify::new(),
+            compare_settings: AtomicBool::new(false),
+        }))
+    }
+
+    /// Says in the status what went wrong while something was done, or that it went well.
+    pub(super) fn tell(&self, doing: &str, error: Option<&LinkError>) {
+        self.status.send_if_modified(|status| match error {
+            Some(e) => {
+                let told = format!("{e}; {}", e.remedy());
+                status.problems.insert(doing.to_owned(), told.clone()) != Some(told)
+            }
+            None => status.problems.remove(doing).is_some(),
+        });
     }
 
     /// The transactional id, and the consumer group, in which the target keeps what is ours.

@@ -13,7 +13,7 @@ use super::pull::{self, Pull, PullKey, Pulled};
 use super::push::{IN_FLIGHT_MAX, Job, Push, Pushed, Sent, TIMEOUT_MS};
 use super::{Gaps, Unaligned, ledger, report};
 use crate::batch::{self, Producer};
-use crate::calls::init_producer;
+use crate::calls::{Place, init_producer};
 use crate::link::LinkError;
 use crate::wire::fetch::Fetched;
 use crate::wire::produce;
@@ -23,6 +23,7 @@ use futures::{FutureExt, StreamExt, future::BoxFuture};
 use kafka_protocol::error::ResponseError;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use uuid::Uuid;
@@ -39,6 +40,7 @@ const PUSH_BYTES: usize = 2 << 20;
 /// What is being done when a topic suffers, in the words of the status.
 pub(super) const READING: &str = "reading ";
 pub(super) const WRITING: &str = "writing to ";
+pub(super) const PREPARING: &str = "preparing ";
 
 const TICK: Duration = Duration::from_millis(200);
 
@@ -69,8 +71,8 @@ pub(super) struct Engine {
     pub(super) pulls: BTreeMap<PullKey, Pull>,
     pub(super) meter: report::Meter,
     pub(super) ledger: ledger::Ledger,
-    /// What topics suffer from at the moment, by what is being done.
-    pub(super) troubles: BTreeMap<String, String>,
+    /// What partitions suffer from at the moment, by what is being done.
+    pub(super) troubles: BTreeMap<(&'static str, usize), String>,
     /// When the source was last asked for the ends of its logs, and answered.
     pub(super) looked: Option<Instant>,
     pushes: BTreeMap<i32, Push>,
@@ -144,11 +146,20 @@ impl Engine {
     /// Writes down what is aligned, at the end.
     pub(super) async fn close(&mut self) {
         let due = self.ledger.due(&self.parts, true);
-        ledger::write(&self.context, due).await;
+        // Without it the next owner compares more, and that is all.
+        let _ = ledger::write(&self.context, due).await;
     }
 
     fn part_of(&self, topic: &str, partition: i32) -> Option<usize> {
         self.topics.get(topic)?.parts.get(&partition).copied()
+    }
+
+    /// Whether both clusters have a partition, led or not.
+    pub(super) fn is_on_both_sides(&self, (topic, partition): &Place) -> bool {
+        let has = |topology: &crate::link::Topology| {
+            topology.topics.get(&**topic).is_some_and(|t| t.partitions.contains_key(partition))
+        };
+        self.latest.as_ref().is_some_and(|latest| has(&latest.source) && has(&latest.target))
     }
 
     /// Leaves a topic alone.
@@ -158,7 +169,10 @@ impl Engine {
             tracing::warn!(group = self.context.plan.group, topic, "unaligned: {why}");
             copied.unaligned = Some(why);
         }
-        copied.parts.values().for_each(|part| self.parts[*part].stop());
+        for part in copied.parts.values() {
+            self.parts[*part].stop();
+            self.troubles.retain(|(_, of), _| of != part);
+        }
     }
 
     fn refuse_part(&mut self, part: usize, why: Unaligned) {
@@ -212,6 +226,7 @@ impl Engine {
         }
         match outcome {
             Outcome::Ready { next, source_start, source_end, first_copy, kept } => {
+                self.troubles.remove(&(PREPARING, index));
                 part.source_start = source_start;
                 part.first_copy = first_copy;
                 part.kept = Some(kept);
@@ -222,6 +237,7 @@ impl Engine {
             Outcome::Refused(why) => self.refuse_part(index, why),
             Outcome::Later(why) => {
                 tracing::debug!(topic = %place.0, partition = place.1, why, "not ready to be copied");
+                self.troubles.insert((PREPARING, index), why);
                 part.phase = Phase::Waiting(Instant::now() + REST);
                 self.context.look.notify_one();
             }
@@ -314,16 +330,12 @@ impl Engine {
             }
             Some(error) => {
                 part.restart(now + REST);
-                let topic = part.place.0.clone();
-                self.suffer(&format!("{READING}{topic}"), error);
+                self.suffer(READING, index, error);
                 self.context.look.notify_one();
                 return;
             }
         }
-        if !self.troubles.is_empty() {
-            let topic = self.parts[index].place.0.clone();
-            self.troubles.remove(&format!("{READING}{topic}"));
-        }
+        self.troubles.remove(&(READING, index));
         let gaps = self.context.plan.gaps;
         let mut transactions = batch::Aborted::new(aborted);
         loop {
@@ -444,13 +456,11 @@ impl Engine {
             match judge::acknowledged(place.1, sent.base, answer.error, answer.base_offset, words) {
                 Ack::Taken => {
                     self.parts[sent.part].taken(sent.base);
-                    if !self.troubles.is_empty() {
-                        self.troubles.remove(&format!("{WRITING}{}", place.0));
-                    }
+                    self.troubles.remove(&(WRITING, sent.part));
                 }
                 Ack::Again => {
                     if let Some(error) = ResponseError::try_from_code(answer.error) {
-                        self.suffer(&format!("{WRITING}{}", place.0), error);
+                        self.suffer(WRITING, sent.part, error);
                     }
                     self.again(sent, now);
                     self.context.look.notify_one();
@@ -465,22 +475,35 @@ impl Engine {
         None
     }
 
-    /// Remembers what a topic suffers from, unless it is only that leaders move.
-    fn suffer(&mut self, doing: &str, error: ResponseError) {
+    /// Remembers what a partition suffers from, unless it is only that leaders move.
+    fn suffer(&mut self, doing: &'static str, part: usize, error: ResponseError) {
+        let topic = &self.parts[part].place.0;
         let remedy = match error {
             ResponseError::NotLeaderOrFollower
             | ResponseError::LeaderNotAvailable
             | ResponseError::UnknownTopicOrPartition => return,
+            ResponseError::TopicAuthorizationFailed if doing == READING => {
+                format!("Read on topic {topic} is needed at the source")
+            }
             ResponseError::TopicAuthorizationFailed => {
-                "give the mirror's user Read at the source and Write on the standby"
+                format!("Write on topic {topic} is needed on the standby")
             }
-            ResponseError::KafkaStorageError => "look at the broker's disk: it may be full",
+            ResponseError::KafkaStorageError => "look at the broker's disk: it may be full".into(),
             ResponseError::NotEnoughReplicas | ResponseError::NotEnoughReplicasAfterAppend => {
-                "bring the standby's missing brokers back"
+                "bring the standby's missing brokers back".into()
             }
-            _ => "look into the broker's log",
+            ResponseError::MessageTooLarge => {
+                // It may be that the topic's limit was raised at the source just now.
+                self.context.compare_settings.store(true, Ordering::Relaxed);
+                "raise max.message.bytes of the topic, or message.max.bytes of the standby's brokers".into()
+            }
+            ResponseError::InvalidTimestamp => {
+                self.context.compare_settings.store(true, Ordering::Relaxed);
+                "relax message.timestamp.before.max.ms and after.max.ms on the standby".into()
+            }
+            _ => "look into the broker's log".into(),
         };
-        self.troubles.insert(doing.to_owned(), format!("{error}; {remedy}"));
+        self.troubles.insert((doing, part), format!("{error}; {remedy}"));
     }
 
     fn again(&mut self, sent: Sent, now: Instant) {
@@ -504,6 +527,7 @@ impl Engine {
         match aside {
             ledger::Aside::Unprepared(asked, e) => self.unprepared(asked, &e, now),
             ledger::Aside::Done => {}
+            ledger::Aside::NotWritten => self.ledger.forget_written(),
             ledger::Aside::Watched(watched) => self.on_watched(watched, now),
         }
     }

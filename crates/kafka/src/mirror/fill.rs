@@ -9,6 +9,7 @@ use crate::calls::{Place, ReadError, Reader, WITHIN, delete_records};
 use crate::link::{Lane, LinkError};
 use crate::wire::produce;
 use bytes::Bytes;
+use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::ApiKey;
 use std::collections::BTreeMap;
 
@@ -60,6 +61,9 @@ pub(super) async fn fill(
         to,
         "the source begins later than the standby ends: filling the offsets between"
     );
+    // Deletes nothing, and shows that what is about to be written can be deleted.
+    let refused = |e: LinkError| refusal(&e, *partition, to);
+    delete_records(&context.target, target, place, 0).await.map_err(refused)?;
     let mut next = from;
     let mut batch = Bytes::new();
     let mut size = 0;
@@ -77,18 +81,22 @@ pub(super) async fn fill(
         append(context, target, place, next, batch.clone()).await?;
         next += size;
     }
-    delete_records(&context.target, target, place, to).await.map_err(|e| match e.api() {
-        Some(error) if !error.is_retriable() => Failure::Refused(Unaligned {
-            partition: Some(*partition),
+    delete_records(&context.target, target, place, to).await.map_err(refused)?;
+    Ok(next)
+}
+
+fn refusal(error: &LinkError, partition: i32, to: i64) -> Failure {
+    match error.api() {
+        Some(ResponseError::PolicyViolation) => Failure::Refused(Unaligned {
+            partition: Some(partition),
             offset: Some(to),
             reason: format!(
-                "the source begins at {to}, and the empty records before it cannot be deleted: {e}"
+                "the source begins at {to}, and a topic that is only compacted cannot be made to"
             ),
-            remedy: "allow the mirror to delete records of the topic, or leave it out of `topics`".into(),
+            remedy: "add delete to its cleanup.policy until it is copied, or leave it out of `topics`".into(),
         }),
-        _ => Failure::Later(e.to_string()),
-    })?;
-    Ok(next)
+        _ => Failure::Later(error.to_string()),
+    }
 }
 
 async fn append(

@@ -250,18 +250,19 @@ pub(super) fn acknowledged(partition: i32, expected: i64, error: i16, base: i64,
         | ResponseError::InvalidProducerIdMapping => Ack::Resync,
         ResponseError::InvalidProducerEpoch | ResponseError::ProducerFenced => Ack::Fenced,
         error if error.is_retriable() && error != ResponseError::CorruptMessage => Ack::Again,
-        // A missing right is given, and a full disk emptied, while the mirror waits.
-        ResponseError::TopicAuthorizationFailed | ResponseError::ClusterAuthorizationFailed => Ack::Again,
+        // A missing right is given, a full disk emptied, and a limit raised, while the mirror waits.
+        ResponseError::TopicAuthorizationFailed
+        | ResponseError::ClusterAuthorizationFailed
+        | ResponseError::MessageTooLarge
+        | ResponseError::InvalidTimestamp => Ack::Again,
         error => Ack::Refuse(Unaligned {
             partition: Some(partition),
             offset: Some(expected),
-            reason: format!("the standby does not take the batch: {}", words.map_or_else(|| error.to_string(), |w| format!("{error}: {w}"))),
-            remedy: match error {
-                ResponseError::MessageTooLarge => "raise max.message.bytes of the topic, or message.max.bytes of the standby's brokers, then start the mirror anew",
-                ResponseError::InvalidTimestamp => "relax message.timestamp.before.max.ms and after.max.ms on the standby, then start the mirror anew",
-                _ => "look into the standby's log",
-            }
-            .into(),
+            reason: format!(
+                "the standby does not take the batch: {}",
+                words.map_or_else(|| error.to_string(), |w| format!("{error}: {w}"))
+            ),
+            remedy: "look into the standby's log".into(),
         }),
     }
 }
@@ -407,13 +408,13 @@ mod tests {
     #[test]
     fn errors_are_told_apart_by_what_to_do() {
         let ack = |error| acknowledged(2, 500, error, -1, None);
-        // Another leader, too few replicas, a full disk, a missing right.
-        for error in [6, 19, 56, 29] {
+        // Another leader, too few replicas, a full disk, a missing right, limits.
+        for error in [6, 19, 56, 29, 10, 32] {
             assert_eq!(ack(error), Ack::Again, "{error}");
         }
         assert_eq!([ack(45), ack(46), ack(59)], [Ack::Resync, Ack::Resync, Ack::Resync]);
         assert_eq!([ack(47), ack(90)], [Ack::Fenced, Ack::Fenced]);
-        for error in [10, 32, 87, 2] {
+        for error in [87, 2] {
             assert!(matches!(ack(error), Ack::Refuse(_)), "{error}");
         }
     }

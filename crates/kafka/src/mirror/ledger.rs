@@ -22,12 +22,17 @@ const WRITE_ALL_EVERY: Duration = Duration::from_hours(1);
 /// How often the ends of the target's logs are looked at.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
 
+/// What is being done, in the words of the status.
+const NOTING: &str = "writing down how far both sides are equal";
+
 /// What work beside the copying found out.
 pub(super) enum Aside {
     /// Nothing to act on.
     Done,
     /// There was no producer to prepare these with.
     Unprepared(Vec<Asked>, LinkError),
+    /// What was to be written down is not.
+    NotWritten,
     /// Where logs end.
     Watched(Watched),
 }
@@ -81,6 +86,11 @@ impl Ledger {
         due.collect()
     }
 
+    /// The next time all is written.
+    pub(super) fn forget_written(&mut self) {
+        self.written.clear();
+    }
+
     /// Starts what is due.
     pub(super) fn tick(
         &mut self,
@@ -99,7 +109,8 @@ impl Ledger {
             let due = self.due(parts, all);
             if !due.is_empty() {
                 let context = context.clone();
-                started.push(async move { write(&context, due).map(|()| Aside::Done).await }.boxed());
+                let aside = |written| if written { Aside::Done } else { Aside::NotWritten };
+                started.push(async move { write(&context, due).map(aside).await }.boxed());
             }
         }
         if let Some(surveyed) = surveyed.filter(|_| self.watch <= now) {
@@ -114,11 +125,14 @@ impl Ledger {
     }
 }
 
-/// Writes down; a failure is made good by the next time.
-pub(super) async fn write(context: &Context, due: BTreeMap<Place, Committed>) {
-    if let Err(e) = commit(&context.target, &context.own_name(), &due).await {
+/// Writes down; whether it did.
+pub(super) async fn write(context: &Context, due: BTreeMap<Place, Committed>) -> bool {
+    let written = commit(&context.target, &context.own_name(), &due).await;
+    if let Err(e) = &written {
         tracing::debug!(group = context.plan.group, "writing down what is aligned: {e}");
     }
+    context.tell(NOTING, written.as_ref().err());
+    written.is_ok()
 }
 
 /// Asks where logs end: at the target, those to which nothing is under way, because an end beyond what was

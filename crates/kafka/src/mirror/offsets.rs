@@ -17,6 +17,9 @@ use tokio::sync::{mpsc, oneshot};
 
 const EVERY: Duration = Duration::from_millis(500);
 
+/// What is being done, in the words of the status.
+const LISTING: &str = "listing consumer groups";
+
 /// Groups that are read or written at once.
 const AT_ONCE: usize = 16;
 
@@ -26,6 +29,8 @@ pub(super) type Ask = oneshot::Sender<Result<(), LinkError>>;
 /// What is known to be on the target, so that only changes are written.
 #[derive(Default)]
 struct Copied {
+    /// Whether the groups could be listed last time; what fails later is told of the group.
+    listed: bool,
     offsets: BTreeMap<String, BTreeMap<Place, Committed>>,
     made: BTreeSet<String>,
 }
@@ -46,6 +51,9 @@ pub(super) async fn run(context: Arc<Context>, mut asked: mpsc::Receiver<Ask>) {
         if let Err(e) = &outcome {
             tracing::debug!(group = context.plan.group, "copying group offsets: {e}");
         }
+        if context.plan.authority.holds() {
+            context.tell(LISTING, outcome.as_ref().err().filter(|_| !copied.listed));
+        }
         if let Some(ask) = ask {
             // Who asked may have gone away.
             let _ = ask.send(outcome);
@@ -58,8 +66,10 @@ async fn copy(context: &Context, copied: &mut Copied) -> Result<(), LinkError> {
     if !plan.authority.holds() {
         return Err(LinkError::Configuration("it holds no lease to write".into()));
     }
+    copied.listed = false;
     let brokers = context.source.topology(Wanted::None).await?.brokers;
     let mut found = groups(&context.source, brokers.into_keys()).await?;
+    copied.listed = true;
     found.retain(|name, _| plan.groups.match_group(name));
     copied.offsets.retain(|name, _| found.contains_key(name));
     // What the target holds is looked at before the offsets are read, so that none is clamped more than it must be.

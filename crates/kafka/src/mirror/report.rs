@@ -1,8 +1,9 @@
 //! Turns what the loop knows into what others are told.
 
-use super::engine::{Copied, Engine, READING, WRITING};
+use super::engine::{Copied, Engine, PREPARING, READING, WRITING};
 use super::part::{Part, Phase};
 use super::{Lag, Mode, PartitionStatus, Progress, TopicState, TopicStatus};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// A lag of fewer seconds is what a live mirror has.
@@ -10,6 +11,9 @@ const LIVE_SECONDS: f64 = 2.0;
 
 /// How much what was measured last counts.
 const WEIGHT: f64 = 0.2;
+
+/// Partitions that are named with what goes wrong in them; there may be thousands.
+const PARTITIONS_NAMED: usize = 5;
 
 /// How much is copied, and how fast lately.
 #[derive(Debug, Default)]
@@ -50,7 +54,7 @@ pub(super) fn publish(engine: &mut Engine, now: Instant) {
     let size = meter.record_bytes();
     let topics =
         engine.topics.iter().map(|(name, topic)| (name.to_string(), describe(topic, parts, size, now)));
-    let topics: std::collections::BTreeMap<_, _> = topics.collect();
+    let topics: BTreeMap<_, _> = topics.collect();
     let lag = topics.values().flat_map(|t| t.partitions.values()).fold(Lag::default(), |sum, p| Lag {
         records: sum.records + p.lag.records,
         bytes: sum.bytes + p.lag.bytes,
@@ -61,16 +65,44 @@ pub(super) fn publish(engine: &mut Engine, now: Instant) {
     // Lanes that carry nothing any more say nothing; what is not fetched is asked for.
     let heard = engine.pulls.values().filter(|pull| pull.busy).filter_map(|pull| pull.heard);
     let sampled = heard.chain(engine.looked).min();
-    let troubles = engine.troubles.clone();
+    let troubles = troubles(engine);
     engine.context.status.send_modify(|status| {
         status.topics = topics;
         status.lag = lag;
         status.progress = progress;
         status.mode = mode;
         status.sampled = sampled.or(status.sampled);
-        status.problems.retain(|doing, _| !doing.starts_with(READING) && !doing.starts_with(WRITING));
+        let of_ours = [READING, WRITING, PREPARING];
+        status.problems.retain(|doing, _| !of_ours.iter().any(|ours| doing.starts_with(ours)));
         status.problems.extend(troubles);
     });
+}
+
+/// What goes wrong, by what is being done with which topic, with the partitions that it concerns.
+fn troubles(engine: &Engine) -> BTreeMap<String, String> {
+    const LEADERLESS: &str = "nobody leads it; bring the brokers back that hold it";
+    let known = engine.troubles.iter().map(|((doing, part), why)| (*doing, *part, why.as_str()));
+    let parts = engine.parts.iter().enumerate().filter(|(_, part)| part.phase != Phase::Stopped);
+    let leaderless = parts.flat_map(|(index, part)| {
+        let there = engine.is_on_both_sides(&part.place);
+        let at_source = (there && part.source_leader.is_none()).then_some((READING, index, LEADERLESS));
+        let at_target = (there && part.target_leader.is_none()).then_some((WRITING, index, LEADERLESS));
+        at_source.into_iter().chain(at_target)
+    });
+    let mut grouped: BTreeMap<(String, &str), Vec<i32>> = BTreeMap::new();
+    for (doing, part, why) in known.chain(leaderless) {
+        let (topic, partition) = &engine.parts[part].place;
+        grouped.entry((format!("{doing}{topic}"), why)).or_default().push(*partition);
+    }
+    let mut told: BTreeMap<String, String> = BTreeMap::new();
+    for ((doing, why), mut partitions) in grouped {
+        partitions.sort_unstable();
+        let more = if partitions.len() > PARTITIONS_NAMED { ", ..." } else { "" };
+        let named: Vec<_> = partitions.iter().take(PARTITIONS_NAMED).map(ToString::to_string).collect();
+        let words = format!("{why} (partition {}{more})", named.join(", "));
+        told.entry(doing).and_modify(|told| *told = format!("{told}; {words}")).or_insert(words);
+    }
+    told
 }
 
 fn describe(topic: &Copied, parts: &[Part], record_bytes: f64, now: Instant) -> TopicStatus {

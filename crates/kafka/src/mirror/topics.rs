@@ -4,6 +4,7 @@
 use super::context::{Context, Surveyed};
 use crate::calls::{WITHIN, text, topic_name};
 use crate::link::{Cluster, LinkError};
+use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
@@ -12,6 +13,7 @@ use kafka_protocol::messages::{
     CreatePartitionsRequest, CreateTopicsRequest, DescribeConfigsRequest, IncrementalAlterConfigsRequest,
 };
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// How often settings are compared.
@@ -31,7 +33,16 @@ const NOT_COPIED: [&str; 2] =
 const CREATING: &str = "creating topics";
 const GROWING: &str = "adding partitions";
 const SETTING: &str = "copying topic settings";
-const DOING: [&str; 3] = [CREATING, GROWING, SETTING];
+const FINDING: &str = "finding topics";
+const DOING: [&str; 4] = [CREATING, GROWING, SETTING, FINDING];
+
+/// Where, in the same words.
+const SOURCE: &str = "at the source";
+const STANDBY: &str = "on the standby";
+
+/// Brokers do not say what they hide.
+const NOTHING: &str = "no topic that our user may see at the source matches `topics`; create one, correct `topics`, or \
+                       give our user Describe on them";
 
 type Settings = BTreeMap<String, String>;
 
@@ -50,12 +61,19 @@ impl Topics {
         if !context.plan.authority.holds() {
             return false;
         }
+        self.problems.remove(FINDING);
+        if meant.is_empty() {
+            self.problems.insert(FINDING.to_owned(), NOTHING.to_owned());
+        }
         let missing: Vec<&str> = meant
             .iter()
             .map(|name| name.as_str())
             .filter(|name| !surveyed.target.topics.contains_key(*name))
             .collect();
         let mut changed = false;
+        // What there is nothing more to do about does not go wrong any more.
+        self.problems.remove(CREATING);
+        self.problems.remove(GROWING);
         if !missing.is_empty() {
             let created = create(context, surveyed, &missing).await;
             changed |= self.note(created, CREATING);
@@ -65,7 +83,8 @@ impl Topics {
             let added = add_partitions(&context.target, &grown).await;
             changed |= self.note(added, GROWING);
         }
-        if self.compared.is_none_or(|at| at.elapsed() >= SETTINGS_EVERY) {
+        let wanted = context.compare_settings.swap(false, Ordering::Relaxed);
+        if wanted || self.compared.is_none_or(|at| at.elapsed() >= SETTINGS_EVERY) {
             self.compared = Some(Instant::now());
             let both: Vec<&str> = meant
                 .iter()
@@ -109,7 +128,7 @@ fn grown(surveyed: &Surveyed, meant: &[&String]) -> BTreeMap<String, i32> {
 }
 
 async fn create(context: &Context, surveyed: &Surveyed, names: &[&str]) -> Result<Vec<String>, LinkError> {
-    let settings = settings(&context.source, names).await?;
+    let settings = settings(&context.source, SOURCE, names).await?;
     let brokers = surveyed.target.brokers.len();
     let creatable = |name: &&str| {
         let topic = surveyed.source.topics.get(*name)?;
@@ -132,13 +151,15 @@ async fn create(context: &Context, surveyed: &Surveyed, names: &[&str]) -> Resul
     let mut created = Vec::new();
     for topic in answer.topics {
         let name = topic.name.to_string();
-        // Somebody was faster: the next look shows it.
-        if topic.error_code != 36 {
+        // Somebody was faster, and the next look shows it; or it is there and hidden from us.
+        if ResponseError::try_from_code(topic.error_code) == Some(ResponseError::TopicAlreadyExists) {
+            let refused = ResponseError::TopicAuthorizationFailed.code();
+            let doing = format!("topic {name} exists on the standby, and we do not see it");
+            LinkError::check_right(refused, doing, &format!("Describe on topic {name}"))?;
+        } else {
             let words = topic.error_message.map(|m| format!(" ({})", m.as_str())).unwrap_or_default();
-            LinkError::check(
-                topic.error_code,
-                format!("creating topic {name}{words}: Create on topic {name} is needed"),
-            )?;
+            let doing = format!("creating topic {name} on the standby{words}");
+            LinkError::check_right(topic.error_code, doing, &format!("Create on topic {name}"))?;
         }
         tracing::info!(group = context.plan.group, topic = name, "created on the standby");
         created.push(name);
@@ -154,10 +175,8 @@ async fn add_partitions(target: &Cluster, grown: &BTreeMap<String, i32>) -> Resu
     let answer = target.controller().await?.call(&request, WITHIN).await?;
     for result in answer.results {
         let name = result.name.to_string();
-        LinkError::check(
-            result.error_code,
-            format!("adding partitions to {name}: Alter on topic {name} is needed"),
-        )?;
+        let doing = format!("adding partitions to {name} on the standby");
+        LinkError::check_right(result.error_code, doing, &format!("Alter on topic {name}"))?;
     }
     Ok(grown.keys().cloned().collect())
 }
@@ -167,8 +186,10 @@ async fn copy_settings(context: &Context, names: &[&str]) -> Result<(), LinkErro
     if names.is_empty() {
         return Ok(());
     }
-    let (wanted, actual) =
-        tokio::try_join!(settings(&context.source, names), settings(&context.target, names))?;
+    let (wanted, actual) = tokio::try_join!(
+        settings(&context.source, SOURCE, names),
+        settings(&context.target, STANDBY, names)
+    )?;
     let resources: Vec<_> = names
         .iter()
         .filter_map(|name| {
@@ -186,10 +207,8 @@ async fn copy_settings(context: &Context, names: &[&str]) -> Result<(), LinkErro
     let answer = context.target.controller().await?.call(&request, WITHIN).await?;
     for response in answer.responses {
         let name = response.resource_name.to_string();
-        LinkError::check(
-            response.error_code,
-            format!("changing topic {name}: AlterConfigs on topic {name} is needed"),
-        )?;
+        let doing = format!("changing topic {name} on the standby");
+        LinkError::check_right(response.error_code, doing, &format!("AlterConfigs on topic {name}"))?;
     }
     Ok(())
 }
@@ -209,7 +228,11 @@ fn differences(wanted: &Settings, actual: &Settings) -> BTreeMap<String, Option<
 }
 
 /// What is set on each topic itself, rather than by its brokers or by default.
-async fn settings(cluster: &Cluster, names: &[&str]) -> Result<BTreeMap<String, Settings>, LinkError> {
+async fn settings(
+    cluster: &Cluster,
+    side: &str,
+    names: &[&str],
+) -> Result<BTreeMap<String, Settings>, LinkError> {
     let resource = |name: &&str| {
         DescribeConfigsResource::default()
             .with_resource_type(TOPIC)
@@ -225,8 +248,8 @@ async fn settings(cluster: &Cluster, names: &[&str]) -> Result<BTreeMap<String, 
         if result.error_code == 3 {
             continue;
         }
-        let doing = format!("reading the settings of {name}: DescribeConfigs on topic {name} is needed");
-        LinkError::check(result.error_code, doing)?;
+        let doing = format!("reading the settings of {name} {side}");
+        LinkError::check_right(result.error_code, doing, &format!("DescribeConfigs on topic {name}"))?;
         let set = result.configs.into_iter().filter(|c| c.config_source == SET_ON_TOPIC);
         let set = set.filter(|c| !NOT_COPIED.contains(&c.name.as_str()));
         let set = set.filter_map(|c| Some((c.name.to_string(), c.value?.to_string())));

@@ -64,6 +64,14 @@ impl ClusterProbe {
         }
     }
 
+    /// Looks at our rights on these topics from now on; what was told of others is forgotten.
+    pub fn look_at(&mut self, topics: Option<Patterns>) {
+        self.topics = topics;
+        self.rights.clear();
+        self.rights_at = None;
+        self.partitions_at = None;
+    }
+
     /// Enters by another broker from now on.
     pub fn turn(&mut self) {
         self.cluster = None;

@@ -11,13 +11,17 @@
 use primacy_kafka::mirror::TopicState;
 use primacy_kafka::{Authority, ClusterAccess, Gaps, Mirror, MirrorPlan, MirrorStatus, Patterns};
 use primacy_testbed::{KafkaCluster, KafkaOptions, Workdir};
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, ConfigSource, NewTopic, ResourceSpecifier, TopicReplication,
+};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Header, Headers, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 pub const DEADLINE: Duration = Duration::from_mins(2);
@@ -30,11 +34,12 @@ pub struct Pair {
 }
 
 /// What small test brokers run with: large records, and segments that come and go quickly.
-const CONFIG: [&str; 6] = [
+const CONFIG: [&str; 7] = [
     "message.max.bytes=12000000",
     "replica.fetch.max.bytes=12000000",
     "log.retention.check.interval.ms=500",
     "log.segment.delete.delay.ms=100",
+    "log.cleaner.backoff.ms=200",
     "offsets.topic.num.partitions=4",
     "transaction.state.log.num.partitions=4",
 ];
@@ -46,16 +51,26 @@ impl Pair {
 
     /// One broker at the source, and so many at the target.
     pub async fn start_with(target_brokers: u16) -> Pair {
+        Pair::start_as(|options| {
+            if options.name == "west" {
+                options.brokers = target_brokers;
+            }
+        })
+        .await
+    }
+
+    /// The clusters east and west, each with its options changed.
+    pub async fn start_as(change: impl Fn(&mut KafkaOptions)) -> Pair {
         let dirs = (Workdir::create().unwrap(), Workdir::create().unwrap());
-        let options = |name: &str, dir: &Workdir, brokers: u16| {
+        let options = |name: &str, dir: &Workdir| {
             let mut options = KafkaOptions::new(name, dir.path());
-            options.brokers = brokers;
             options.config.extend(CONFIG.map(str::to_owned));
+            change(&mut options);
             options
         };
         let (a, b) = tokio::join!(
-            KafkaCluster::start(options("east", &dirs.0, 1)),
-            KafkaCluster::start(options("west", &dirs.1, target_brokers))
+            KafkaCluster::start(options("east", &dirs.0)),
+            KafkaCluster::start(options("west", &dirs.1))
         );
         Pair { a: a.unwrap(), b: b.unwrap(), _dirs: dirs }
     }
@@ -81,9 +96,10 @@ pub fn access(cluster: &KafkaCluster) -> ClusterAccess {
     ClusterAccess { bootstrap: cluster.bootstrap(), client_id: "primacy".into(), ..ClusterAccess::default() }
 }
 
+/// Clients of a test come in where brokers meet, which is open to them whatever else wants a login.
 pub fn client(cluster: &KafkaCluster) -> ClientConfig {
     let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", cluster.bootstrap().join(","));
+    config.set("bootstrap.servers", cluster.internal_bootstrap().join(","));
     config.set("message.max.bytes", "12000000");
     config
 }
@@ -108,6 +124,26 @@ pub async fn create_replicated(
         topic = topic.set(key, value);
     }
     admin(cluster).create_topics([&topic], &AdminOptions::new()).await.unwrap()[0].as_ref().unwrap();
+}
+
+/// Sets one setting on a topic; the others that it has stay.
+pub async fn set_on_topic(cluster: &KafkaCluster, topic: &str, key: &str, value: &str) {
+    let kept = topic_settings(cluster, topic).await;
+    let mut change = AlterConfig::new(ResourceSpecifier::Topic(topic));
+    for (known, value) in kept.iter().filter(|(known, _)| *known != key) {
+        change = change.set(known, value);
+    }
+    let change = change.set(key, value);
+    admin(cluster).alter_configs([&change], &AdminOptions::new()).await.unwrap()[0].as_ref().unwrap();
+}
+
+/// What is set on a topic itself.
+pub async fn topic_settings(cluster: &KafkaCluster, topic: &str) -> BTreeMap<String, String> {
+    let asked = [ResourceSpecifier::Topic(topic)];
+    let mut found = admin(cluster).describe_configs(&asked, &AdminOptions::new()).await.unwrap();
+    let entries = found.remove(0).unwrap().entries;
+    let set = entries.into_iter().filter(|e| e.source == ConfigSource::DynamicTopic);
+    set.filter_map(|e| Some((e.name, e.value?))).collect()
 }
 
 pub async fn delete_topic(cluster: &KafkaCluster, name: &str) {
@@ -259,6 +295,59 @@ pub async fn assert_same(pair: &Pair, topic: &str) {
             assert_eq!(a, b, "{topic}-{partition}");
         }
         assert_eq!(a.len(), b.len(), "records of {topic}-{partition}");
+    }
+}
+
+/// Waits until some hundred records more are copied.
+pub async fn progressed(mirror: &Mirror) {
+    let copied = |status: &MirrorStatus| -> i64 {
+        status.topics.values().flat_map(|t| t.partitions.values()).filter_map(|p| p.target_end).sum()
+    };
+    let mut watch = mirror.watch();
+    let from = copied(&watch.borrow());
+    let further = watch.wait_for(|status| copied(status) >= from + 300);
+    let Ok(()) = tokio::time::timeout(DEADLINE, further).await.map(drop) else {
+        panic!("it does not go on: {:#?}", mirror.status())
+    };
+}
+
+/// Writes to the first partitions of a topic until it is stopped, whatever becomes of the brokers meanwhile.
+pub struct Load {
+    stop: Arc<AtomicBool>,
+    writing: tokio::task::JoinHandle<u32>,
+}
+
+impl Load {
+    pub fn start(cluster: &KafkaCluster, topic: &str, partitions: u32) -> Load {
+        let mut config = client(cluster);
+        config.set("acks", "all").set("enable.idempotence", "true").set("linger.ms", "2");
+        config.set("message.timeout.ms", "120000").set("compression.type", "lz4");
+        let producer: FutureProducer = config.create().unwrap();
+        let topic = topic.to_owned();
+        let stop = Arc::new(AtomicBool::new(false));
+        let asked = stop.clone();
+        let writing = tokio::spawn(async move {
+            let mut sent = 0;
+            while !asked.load(Ordering::Relaxed) {
+                let key = format!("key-{sent}");
+                let partition = i32::try_from(sent % partitions).unwrap();
+                let record =
+                    FutureRecord::to(&topic).key(&key).payload("a value of some length").partition(partition);
+                if let Ok(sending) = producer.send_result(record) {
+                    tokio::spawn(sending);
+                    sent += 1;
+                }
+                tokio::time::sleep(Duration::from_micros(500)).await;
+            }
+            sent
+        });
+        Load { stop, writing }
+    }
+
+    /// How many records it wrote.
+    pub async fn stop(self) -> u32 {
+        self.stop.store(true, Ordering::Relaxed);
+        self.writing.await.unwrap()
     }
 }
 

@@ -13,24 +13,29 @@ use primacy_runtime::{now, sleep, spawn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 
 const EVERY: Duration = Duration::from_millis(200);
+
+/// Patterns of the topics on which our rights are looked at: they change with the group, and the prober goes on.
+pub(super) type Topics = watch::Sender<Vec<String>>;
 
 /// Starts the prober of one cluster.
 pub(super) fn watch(
     names: (GroupName, MemberName),
     access: ClusterAccess,
-    topics: Option<Patterns>,
+    topics: watch::Receiver<Vec<String>>,
     sink: mpsc::Sender<Sighting>,
 ) -> Looking {
     let nudge = Arc::new(Notify::new());
-    let eye = Eye { probe: ClusterProbe::new(access, topics), teller: Teller::new(names, sink) };
+    let probe = ClusterProbe::new(access, Patterns::new(&*topics.borrow()).ok());
+    let eye = Eye { probe, topics, teller: Teller::new(names, sink) };
     Looking::new(nudge.clone(), spawn(eye.run(nudge)))
 }
 
 struct Eye {
     probe: ClusterProbe,
+    topics: watch::Receiver<Vec<String>>,
     teller: Teller,
 }
 
@@ -39,6 +44,13 @@ impl Eye {
         let mut more: Pin<Box<OptionFuture<_>>> = Box::pin(None.into());
         let mut asking = false;
         while !self.teller.is_done() {
+            if self.topics.has_changed().unwrap_or(false) {
+                let topics = Patterns::new(&*self.topics.borrow_and_update()).ok();
+                self.probe.look_at(topics);
+                // What is being asked is of the topics before.
+                more.set(None.into());
+                asking = false;
+            }
             self.look().await;
             if !asking && let Some(question) = self.probe.more(now()) {
                 more.set(Some(question).into());

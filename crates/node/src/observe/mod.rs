@@ -23,14 +23,13 @@ use looking::Looking;
 use primacy_consensus::Consensus;
 use primacy_core::view::{LinkEnd, Observation, Reach};
 use primacy_core::{Address, GroupName, MemberName, Moment, Probe};
-use primacy_kafka::Patterns;
 use primacy_redis::{Links, Prober, ProberHandle, Sighting};
 use primacy_runtime::{now, sleep_until};
 use recheck::Rechecks;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 
 /// How often a member is asked.
 const PROBE_EVERY: Duration = Duration::from_millis(100);
@@ -94,6 +93,7 @@ struct Watched {
 /// Who looks.
 enum Watcher {
     Redis(ProberHandle),
+    Kafka(Looking, kafka::Topics),
     Other(Looking),
 }
 
@@ -101,7 +101,22 @@ impl Watcher {
     fn probe_now(&self) {
         match self {
             Watcher::Redis(prober) => prober.probe_now(),
-            Watcher::Other(prober) => prober.probe_now(),
+            Watcher::Kafka(prober, _) | Watcher::Other(prober) => prober.probe_now(),
+        }
+    }
+}
+
+impl Watcher {
+    /// Goes on with these topics.
+    fn follow(&self, topics: &Vec<String>) {
+        if let Watcher::Kafka(_, told) = self {
+            told.send_if_modified(|known| {
+                let changed = known != topics;
+                if changed {
+                    known.clone_from(topics);
+                }
+                changed
+            });
         }
     }
 }
@@ -173,8 +188,10 @@ impl Observer {
         }
         for (group, wanted) in wanted {
             let watched = members.entry(group.clone()).or_default();
+            let topics = self.topics(&group);
             for (member, (address, probe)) in wanted {
-                if watched.contains_key(&member) {
+                if let Some(watched) = watched.get(&member) {
+                    watched.prober.follow(&topics);
                     continue;
                 }
                 let (name, sink) = (member.clone(), sink.clone());
@@ -189,8 +206,8 @@ impl Observer {
                     }
                     Probe::Cluster { bootstrap } => {
                         let access = cluster_access(&self.kafka, &group, bootstrap);
-                        let topics = self.topics(&group);
-                        Watcher::Other(kafka::watch((group.clone(), name), access, topics, sink))
+                        let (told, topics) = watch::channel(topics.clone());
+                        Watcher::Kafka(kafka::watch((group.clone(), name), access, topics, sink), told)
                     }
                 };
                 watched.insert(member, Watched { address, probe, prober });
@@ -198,12 +215,11 @@ impl Observer {
         }
     }
 
-    /// The topics of a Kafka group, on which our rights are looked at.
-    fn topics(&self, group: &GroupName) -> Option<Patterns> {
-        let topics = self
-            .consensus
-            .read(|state| Some(state.groups.get(group)?.spec.mirror.as_ref()?.topics.clone()))?;
-        Patterns::new(topics).ok()
+    /// The topics of a Kafka group, on which our rights are looked at; none of other groups.
+    fn topics(&self, group: &GroupName) -> Vec<String> {
+        let topics =
+            |state: &primacy_core::State| Some(state.groups.get(group)?.spec.mirror.as_ref()?.topics.clone());
+        self.consensus.read(topics).unwrap_or_default()
     }
 
     fn take_in(&self, sighting: Sighting, members: &Members, rechecks: &mut Rechecks) {

@@ -30,6 +30,7 @@ pub(super) struct Ports {
 pub struct Broker {
     id: i32,
     address: String,
+    internal_address: String,
     host: Option<Host>,
     format: ProcessSpec,
     spec: ProcessSpec,
@@ -54,8 +55,10 @@ impl Broker {
         let mut spec = java(options.version, &options.jvm, "kafka.Kafka", vec![file.into()], &dir, &log)?;
         spec.name = format!("Kafka {} broker {id}", options.name);
         spec.env.clone_from(&options.env);
-        let address = format!("{}:{}", ip(options, id), port_of(ports, id)?.client);
-        Ok(Self { id, address, host, format, spec, process: None, log_before: 0 })
+        let (ip, ports) = (ip(options, id), port_of(ports, id)?);
+        let (address, internal_address) =
+            (format!("{ip}:{}", ports.client), format!("{ip}:{}", ports.internal));
+        Ok(Self { id, address, internal_address, host, format, spec, process: None, log_before: 0 })
     }
 
     /// Formats its directory, for which it must be new.
@@ -79,6 +82,11 @@ impl Broker {
     /// `host:port` of its listener for clients.
     pub fn address(&self) -> &str {
         &self.address
+    }
+
+    /// `host:port` of the listener for other brokers, which wants no login and is not encrypted.
+    pub fn internal_address(&self) -> &str {
+        &self.internal_address
     }
 
     /// Its output.

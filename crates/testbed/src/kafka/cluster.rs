@@ -105,6 +105,11 @@ impl KafkaCluster {
         self.brokers.iter().map(|broker| broker.address().to_owned()).collect()
     }
 
+    /// The same of the listener between brokers, which wants no login: for a test that looks on.
+    pub fn internal_bootstrap(&self) -> Vec<String> {
+        self.brokers.iter().map(|broker| broker.internal_address().to_owned()).collect()
+    }
+
     /// All its brokers, by id.
     pub fn brokers(&self) -> &[Broker] {
         &self.brokers
