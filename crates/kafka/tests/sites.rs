@@ -16,6 +16,10 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+/// Bytes a second that may cross, and what is to cross in each of two topics.
+const RATE: u64 = 1 << 20;
+const BYTES: usize = 4 << 20;
+
 /// A mirror that runs at a host of a WAN.
 struct AtHost {
     mirror: Mirror,
@@ -206,8 +210,6 @@ async fn changed_settings_are_followed_and_the_rate_is_held_and_shared() {
     mirror.stop().await;
 
     // One topic with one partition, one with twelve, of equal size, through one limit.
-    const RATE: u64 = 1 << 20;
-    const BYTES: usize = 4 << 20;
     create_topic(&pair.a, "few-orders", 1, &[]).await;
     create_topic(&pair.a, "many-orders", 12, &[]).await;
     let none = [("compression.type", "none")];
