@@ -25,7 +25,7 @@ mod witness;
 pub use access::Access;
 pub use boot::BootFence;
 pub use conf::{ConfError, ConfSecrets, redis_conf};
-pub use hand::{ActionError, Hand};
+pub use hand::{ActionError, Hand, Reached};
 pub use inspect::{InspectError, Inspection, inspect};
 pub use link::{Link, Links};
 pub use offset::StreamOffset;

@@ -6,7 +6,7 @@ mod common;
 use common::{DEADLINE, LIFT, OPEN, Watch, address, fence, group, linked, name, perform, promote};
 use primacy_core::{
     ActionKind, Address, Durability, FailoverMode, FencePolicy, GroupKind, GroupSpec, LossBudget, MemberSpec,
-    OnNoSite, Outcome, Probe, SiteName,
+    OnNoSite, Outcome, Probe, Promoted, SiteName,
 };
 use primacy_redis::{Access, BootFence, ConfSecrets, Hand, Links, inspect, redis_conf};
 use primacy_testbed::{RedisOptions, RedisServer, Workdir, ports, wait_for};
@@ -83,7 +83,7 @@ async fn the_control_user_suffices_for_a_whole_switchover() {
     let hand = Hand::new(links);
     let follow = |s: &RedisServer, evict| ActionKind::Follow { primary: address(s), evict };
     let promoted = perform(&hand, a, promote(None)).await.unwrap();
-    let Outcome::Promoted { lineage, .. } = promoted else { panic!("{promoted:?}") };
+    let Outcome::Promoted(Promoted { lineage, .. }) = promoted else { panic!("{promoted:?}") };
     perform(&hand, a, OPEN).await.unwrap();
     perform(&hand, b, follow(a, false)).await.unwrap();
     linked(b).await;

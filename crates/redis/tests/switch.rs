@@ -47,7 +47,7 @@ async fn config(server: &RedisServer, name: &str) -> String {
 
 fn lineage(outcome: &Outcome) -> Lineage {
     match outcome {
-        Outcome::Promoted { lineage, .. } => lineage.clone(),
+        Outcome::Promoted(promoted) => promoted.lineage.clone(),
         other => panic!("no promotion: {other:?}"),
     }
 }

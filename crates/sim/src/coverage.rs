@@ -33,6 +33,7 @@ marks! {
     WitnessLetGo => "witness let go with its lease",
     HolderAcknowledged => "holder acknowledged",
     TailRead => "tail read by a candidate",
+    PromotedAtTailEnd => "candidate promoted at the end of its tail",
     TailGap => "tail that does not join",
     GateOpened => "gate opened",
     GateClosed => "gate closed",

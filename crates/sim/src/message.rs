@@ -2,7 +2,7 @@
 
 use crate::history::Place;
 use primacy_core::view::{GateReport, HolderReport, MemberStatus, Observation, WitnessReport};
-use primacy_core::{Action, Command, Epoch};
+use primacy_core::{Action, Command, Epoch, Promoted};
 use std::rc::Rc;
 
 /// An entry of the replicated log.
@@ -104,6 +104,8 @@ pub(crate) enum Message {
         id: u32,
         result: Result<Box<Sealed>, String>,
         fetched: u64,
+        /// What became of the promotion at the end of the tail.
+        promoted: Option<Box<Promoted>>,
     },
     Fetch {
         id: u32,
@@ -174,11 +176,31 @@ impl Control {
 pub(crate) enum Answer {
     Status(Box<MemberStatus>),
     Offset(u64),
-    Reach { run_id: String, replid: String, read: u64, applied: u64, primary: bool, syncing: bool },
-    Fenced { code: &'static str, run_id: String, replid: String, end: u64 },
+    Reach {
+        run_id: String,
+        replid: String,
+        read: u64,
+        applied: u64,
+        primary: bool,
+        /// The history before, and where it ended.
+        second: Option<(String, u64)>,
+        syncing: bool,
+    },
+    Fenced {
+        code: &'static str,
+        run_id: String,
+        replid: String,
+        end: u64,
+    },
     Done,
     Refused(String, bool),
-    Promoted { run_id: String, replid: String, start: u64, previous: Option<String>, refused: Vec<usize> },
+    Promoted {
+        run_id: String,
+        replid: String,
+        start: u64,
+        previous: Option<String>,
+        refused: Vec<usize>,
+    },
 }
 
 /// Who a replica says that it is.

@@ -14,6 +14,7 @@ pub mod gate;
 pub mod holder;
 pub mod mirror;
 pub mod refusal;
+pub mod rescue;
 pub mod sighting;
 pub mod witness;
 

@@ -1,11 +1,12 @@
-//! What came of an action, as the command that says so. The epoch in it makes a late one harmless.
+//! What came of an action, as the commands that say so. The epoch in them makes a late one harmless.
 
 use crate::{
     Action, ActionKind, Cause, Command, FencePolicy, FenceQuorum, Group, Loss, MemberName, Outcome, Phase,
-    Position, Proof, State, Transition, WallTime,
+    Position, Promoted, Proof, State, Transition, WallTime,
 };
+use std::time::Duration;
 
-/// The command that an outcome turns into; none where the next observation says it anyway.
+/// The commands that an outcome turns into, in order; none where the next observation says it anyway.
 ///
 /// `started` is when the action began, `at` is now, both by the leader's wall clock.
 pub fn conclude(
@@ -14,12 +15,33 @@ pub fn conclude(
     outcome: &Outcome,
     started: WallTime,
     at: WallTime,
-) -> Option<Command> {
-    let group_state = state.groups.get(&action.group)?;
+) -> Vec<Command> {
+    let Some(group) = state.groups.get(&action.group) else { return vec![] };
     if let Outcome::FenceSet { min_replicas, refused } = outcome {
-        return fence_set(group_state, action, *min_replicas, refused, at);
+        return fence_set(group, action, *min_replicas, refused, at).into_iter().collect();
     }
-    let transition = group_state.transition.as_ref().filter(|t| t.epoch == action.epoch)?;
+    let transition = group.transition.as_ref().filter(|t| t.epoch == action.epoch);
+    let Some(transition) = transition else { return vec![] };
+    if let (Outcome::Rescued { end, fetched_bytes, complete, promoted }, Phase::Rescue) =
+        (outcome, transition.phase)
+    {
+        let promoting = promoted.as_ref().map_or(Duration::ZERO, |(_, took)| *took);
+        let rescued_at = at.before(promoting);
+        let rescued = rescued(group, transition, action, end, *fetched_bytes, *complete, rescued_at);
+        let promoted = promoted.as_ref().and_then(|(promoted, _)| confirm(group, action, promoted, at));
+        return [rescued].into_iter().chain(promoted).collect();
+    }
+    single(group, transition, action, outcome, started, at).into_iter().collect()
+}
+
+fn single(
+    group_state: &Group,
+    transition: &Transition,
+    action: &Action,
+    outcome: &Outcome,
+    started: WallTime,
+    at: WallTime,
+) -> Option<Command> {
     let (group, epoch) = (action.group.clone(), action.epoch);
     match (outcome, transition.phase) {
         (Outcome::Fenced { code, run_id, end, drained_us }, Phase::Fence) => {
@@ -45,24 +67,12 @@ pub fn conclude(
                 at,
             })
         }
-        (Outcome::Rescued { end, fetched_bytes, complete }, Phase::Rescue) => {
-            Some(rescued(group_state, transition, action, end, *fetched_bytes, *complete, at))
-        }
-        (Outcome::Promoted { lineage, refused }, Phase::Promote) => {
-            let ActionKind::Promote { admit, refuse, witness, .. } = &action.kind else { return None };
-            let admitted = refuse.iter().filter(|m| !refused.contains(*m)).chain(admit).cloned().collect();
-            let fence = match group_state.spec.fence {
-                FencePolicy::Witness => FenceQuorum::at_first(admitted, witness.is_some()),
-                FencePolicy::None => FenceQuorum { min_replicas: 0, replicas: admitted },
-            };
-            let (lineage, witness) = (lineage.clone(), *witness);
-            Some(Command::ConfirmPromotion { group, epoch, lineage, fence, witness, at })
-        }
+        (Outcome::Promoted(promoted), Phase::Promote) => confirm(group_state, action, promoted, at),
         (Outcome::Opened, Phase::Redirect) => Some(Command::ConfirmOpen { group, epoch, at }),
         (Outcome::Lifted, Phase::RollBack) => Some(Command::ConfirmRollBack { group, epoch, at }),
         (
             Outcome::Fenced { .. }
-            | Outcome::Promoted { .. }
+            | Outcome::Promoted(_)
             | Outcome::Opened
             | Outcome::Lifted
             | Outcome::Detached
@@ -73,6 +83,27 @@ pub fn conclude(
             _,
         ) => None,
     }
+}
+
+/// The promotion, with the fence quorum that came of it.
+fn confirm(group: &Group, action: &Action, promoted: &Promoted, at: WallTime) -> Option<Command> {
+    let (ActionKind::Promote(asked) | ActionKind::Rescue { then: Some(asked), .. }) = &action.kind else {
+        return None;
+    };
+    let refused = |m: &&MemberName| !promoted.refused.contains(*m);
+    let admitted = asked.refuse.iter().filter(refused).chain(&asked.admit).cloned().collect();
+    let fence = match group.spec.fence {
+        FencePolicy::Witness => FenceQuorum::at_first(admitted, asked.witness.is_some()),
+        FencePolicy::None => FenceQuorum { min_replicas: 0, replicas: admitted },
+    };
+    Some(Command::ConfirmPromotion {
+        group: action.group.clone(),
+        epoch: action.epoch,
+        lineage: promoted.lineage.clone(),
+        fence,
+        witness: asked.witness,
+        at,
+    })
 }
 
 /// Why a fence that was acknowledged leads nowhere: the transition rests on something else than what was found.

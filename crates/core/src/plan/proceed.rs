@@ -7,7 +7,7 @@ use crate::detect::{self, Health, Tail, Until, Verdict};
 use crate::view::{MemberRole, MemberStatus};
 use crate::{
     ActionKey, ActionKind, BlockReason, Cause, Command, FencePolicy, Loss, MemberName, MemberSpec, Moment,
-    NodeId, Phase, Primary, Proof, Transition,
+    NodeId, Phase, Primary, Promotion, Proof, Transition,
 };
 use std::time::Duration;
 
@@ -221,7 +221,7 @@ fn rescue(c: &Context<'_>, t: &Transition) -> Vec<Step> {
             if tried_at.is_some_and(|at| c.now.since(at) < RESCUE_AGAIN) {
                 return vec![];
             }
-            return c.perform(RULE, t.epoch, to, read_from(c, primary, to, holder)).into_iter().collect();
+            return c.perform(RULE, t.epoch, to, read_from(c, t, primary, to, holder)).into_iter().collect();
         }
         let command = Command::ConfirmRescue {
             group: t.group.clone(),
@@ -234,16 +234,32 @@ fn rescue(c: &Context<'_>, t: &Transition) -> Vec<Step> {
         };
         return Context::propose(RULE, command);
     }
-    c.perform(RULE, t.epoch, to, read_from(c, primary, to, holder)).into_iter().collect()
+    c.perform(RULE, t.epoch, to, read_from(c, t, primary, to, holder)).into_iter().collect()
 }
 
-fn read_from(c: &Context<'_>, primary: &Primary, to: &MemberSpec, holder: NodeId) -> ActionKind {
+fn read_from(
+    c: &Context<'_>,
+    t: &Transition,
+    primary: &Primary,
+    to: &MemberSpec,
+    holder: NodeId,
+) -> ActionKind {
+    // A leader that never heard the old primary goes by what was committed: that counted on the tail as well.
+    let residue = match detect::residue(c.group, c.view) {
+        Loss::Unknown => t.lost,
+        known @ (Loss::Exact(_) | Loss::AtMost(_)) => known,
+    };
+    // What is lost once all is read is known now, if the old primary is proven dead: nothing is left to decide.
+    let decided = matches!(t.proof, Some(Proof::Detached { .. }))
+        && residue != Loss::Unknown
+        && t.may_lose(residue, c.group.spec.max_loss);
     ActionKind::Rescue {
         holder,
         site: to.site.clone(),
         of: primary.epoch,
         within: RESCUE_WITHIN,
-        residue: detect::residue(c.group, c.view),
+        residue,
+        then: decided.then(|| promotion(c, t, to)),
     }
 }
 
@@ -282,6 +298,10 @@ fn promote(c: &Context<'_>, t: &Transition) -> Vec<Step> {
     if let Some(why) = hopeless(c, t, &to.name, "promote", PROMOTE_WITHIN) {
         return give_up(c, t, RULE, why);
     }
+    c.perform(RULE, t.epoch, to, ActionKind::Promote(promotion(c, t, to))).into_iter().collect()
+}
+
+fn promotion(c: &Context<'_>, t: &Transition, to: &MemberSpec) -> Promotion {
     let answers = |m: &&MemberSpec| {
         let fresh = c.view.freshest(&c.group.spec.name, &m.name);
         fresh.is_some_and(|(at, _)| c.now.since(at) <= detect::CURRENT_WITHIN)
@@ -291,14 +311,13 @@ fn promote(c: &Context<'_>, t: &Transition) -> Vec<Step> {
     let admitted = |m: &&MemberSpec| c.group.spec.fence == FencePolicy::None || answers(m);
     let names =
         |admit: bool| others.iter().filter(|m| admitted(m) == admit).map(|m| m.name.clone()).collect();
-    let kind = ActionKind::Promote {
+    Promotion {
         expected: t.expected.clone(),
         run_id: t.to_run_id.clone(),
         admit: names(true),
         refuse: names(false),
         witness: guard::witness_for(c, &to.site, None),
-    };
-    c.perform(RULE, t.epoch, to, kind).into_iter().collect()
+    }
 }
 
 /// The others are shut before the door of the new primary opens: whoever still accepts writes comes first.

@@ -55,6 +55,9 @@ pub enum ActionKind {
         within: Duration,
         /// What is lost even when everything is read.
         residue: Loss,
+        /// Once it has read all that the old primary sent: the promotion, at once and in the same place, because a
+        /// question and a commit between the two would each cost the way between sites and back.
+        then: Option<Promotion>,
     },
     /// Changes who keeps the primary open, and reads it back.
     SetFence {
@@ -66,18 +69,7 @@ pub enum ActionKind {
         refuse: Vec<MemberName>,
     },
     /// Makes it primary, still shut, and verifies it.
-    Promote {
-        /// The history that it must hold: its own replication id before the promotion.
-        expected: Option<String>,
-        /// The process that it must be.
-        run_id: Option<String>,
-        /// Whose replication it admits.
-        admit: Vec<MemberName>,
-        /// Whose replication it refuses, where it can.
-        refuse: Vec<MemberName>,
-        /// The node that will be its witness.
-        witness: Option<NodeId>,
-    },
+    Promote(Promotion),
     /// Opens the door of the new primary, and reads it back.
     Open {
         /// The `min-replicas-to-write` that it gets.
@@ -92,6 +84,30 @@ pub enum ActionKind {
     },
 }
 
+/// How a member becomes primary.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Promotion {
+    /// The history that it must hold: its own replication id before the promotion.
+    pub expected: Option<String>,
+    /// The process that it must be.
+    pub run_id: Option<String>,
+    /// Whose replication it admits.
+    pub admit: Vec<MemberName>,
+    /// Whose replication it refuses, where it can.
+    pub refuse: Vec<MemberName>,
+    /// The node that will be its witness.
+    pub witness: Option<NodeId>,
+}
+
+/// A member that has become primary, and is shut.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Promoted {
+    /// The history that began.
+    pub lineage: Lineage,
+    /// Those whose replication it refuses, read back.
+    pub refused: Vec<MemberName>,
+}
+
 impl ActionKind {
     /// One word for logs and counters.
     pub fn word(&self) -> &'static str {
@@ -102,7 +118,7 @@ impl ActionKind {
             ActionKind::Kill { .. } => "kill",
             ActionKind::Rescue { .. } => "rescue",
             ActionKind::SetFence { .. } => "set_fence",
-            ActionKind::Promote { .. } => "promote",
+            ActionKind::Promote(_) => "promote",
             ActionKind::Open { .. } => "open",
             ActionKind::Follow { .. } => "follow",
         }
@@ -152,12 +168,7 @@ pub enum Outcome {
     /// It accepts writes again.
     Lifted,
     /// It is primary, and shut.
-    Promoted {
-        /// The history that began.
-        lineage: Lineage,
-        /// Those whose replication it refuses, read back.
-        refused: Vec<MemberName>,
-    },
+    Promoted(Promoted),
     /// It does not replicate from its former primary any more.
     Detached,
     /// Its process was sent the signal that ends it.
@@ -170,6 +181,9 @@ pub enum Outcome {
         fetched_bytes: u64,
         /// Whether the tail is all that the old primary sent: its stream ended by EOF, and nothing of it was dropped.
         complete: bool,
+        /// With `then`, where the tail was complete and the promotion worked: what became of it, and how long that
+        /// took.
+        promoted: Option<(Promoted, Duration)>,
     },
     /// The fence is as asked, read back.
     FenceSet {

@@ -14,7 +14,7 @@ mod proof;
 mod time;
 mod transition;
 
-pub use action::{Action, ActionKey, ActionKind, Outcome};
+pub use action::{Action, ActionKey, ActionKind, Outcome, Promoted, Promotion};
 pub use address::{Address, AddressError};
 pub use command::{Command, StartTransition};
 pub use event::{Event, EventBatch};

@@ -48,7 +48,11 @@ pub fn execute(world: &mut World, line: &str) -> Vec<String> {
         "cut" => cut(world, args[0], args[1], true),
         "heal" => cut(world, args[0], args[1], false),
         "hold" => drop(world.held.insert(args[0].to_owned())),
-        "release" => drop(world.held.remove(args[0])),
+        "lose" => drop(world.losing.insert(args[0].to_owned())),
+        "release" => {
+            world.held.remove(args[0]);
+            world.losing.remove(args[0]);
+        }
         "samehost" => drop(
             world.same_host.insert((NodeId(number(args[0].trim_start_matches('n'))), args[1].to_owned())),
         ),

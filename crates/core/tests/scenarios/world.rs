@@ -7,7 +7,7 @@ use primacy_core::plan::{StepKind, conclude, plan};
 use primacy_core::view::{ConnectFailure, Failure, LinkEnd, Observation, Reach, View, WitnessReport};
 use primacy_core::{
     Action, ActionKind, Address, Command, Epoch, Event, GroupKind, GroupName, Lineage, MemberName, Moment,
-    NodeId, Outcome, Position, Rejected, SiteName, State, Term, WallTime, lease,
+    NodeId, Outcome, Position, Promoted, Promotion, Rejected, SiteName, State, Term, WallTime, lease,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -28,6 +28,8 @@ pub struct World {
     pub same_host: BTreeSet<(NodeId, String)>,
     /// Action words that stay without an answer.
     pub held: BTreeSet<String>,
+    /// Actions that work and whose answers get lost.
+    pub losing: BTreeSet<String>,
     /// Action words that fail, and how.
     pub failing: BTreeMap<String, (String, bool)>,
     pub said: Vec<String>,
@@ -76,6 +78,7 @@ impl World {
             cuts: BTreeSet::new(),
             same_host: BTreeSet::new(),
             held: BTreeSet::new(),
+            losing: BTreeSet::new(),
             failing: BTreeMap::new(),
             said: vec![],
             isolated: None,
@@ -274,12 +277,20 @@ impl World {
             Some((message, permanent)) => Err((message.clone(), *permanent)),
             None => self.effect(action).map_err(|m| (m, false)),
         };
+        if result.is_ok() && self.losing.contains(word) {
+            self.say(format!("    {word} {} (the answer is lost)", action.member));
+            self.view.running.insert(key);
+            return;
+        }
         match result {
             Ok(outcome) => {
                 self.say(format!("    {word} {}", action.member));
                 self.view.failures.remove(&key);
                 self.view.done.insert(key, self.now);
-                if let Some(command) = conclude(&self.state, action, &outcome, started, self.wall()) {
+                if let Outcome::Rescued { promoted: Some(_), .. } = &outcome {
+                    self.say(format!("    promote {}", action.member));
+                }
+                for command in conclude(&self.state, action, &outcome, started, self.wall()) {
                     let _ = self.propose(&command);
                 }
             }
@@ -303,11 +314,16 @@ impl World {
         let name = action.member.as_str();
         let site = self.sites.get(name).cloned();
         let leader_site = self.view.nodes.get(&self.view.me).cloned();
-        if let ActionKind::Rescue { of, holder, .. } = &action.kind {
+        if let ActionKind::Rescue { of, holder, then, .. } = &action.kind {
             if self.down_nodes.contains(holder) || self.apart(self.site_of_node(*holder), site.as_ref()) {
                 return Err(format!("n{holder} does not answer"));
             }
-            return self.rescue(name, *holder, *of);
+            let (end, fetched_bytes, complete) = self.rescue(name, *holder, *of)?;
+            let asked = then.as_ref().filter(|_| complete);
+            let goes = !self.held.contains("promote") && !self.failing.contains_key("promote");
+            let promoted = asked.filter(|_| goes).and_then(|asked| self.promote(name, asked).ok());
+            let promoted = promoted.map(|promoted| (promoted, Duration::ZERO));
+            return Ok(Outcome::Rescued { end, fetched_bytes, complete, promoted });
         }
         if let ActionKind::Kill { .. } = &action.kind {
             let near = self.same_host.iter().any(|(_, member)| member == name);
@@ -352,27 +368,7 @@ impl World {
                 server.refuses.extend(refuse.iter().map(ToString::to_string));
                 Ok(Outcome::FenceSet { min_replicas: *min_replicas, refused: refuse.clone() })
             }
-            ActionKind::Promote { expected, run_id, refuse, .. } => {
-                if run_id.as_ref().is_some_and(|chosen| *chosen != server.run_id(name)) {
-                    return Err(format!("{name} was restarted"));
-                }
-                if expected.as_ref().is_some_and(|e| *e != server.replid) {
-                    return Err(format!("{name} is of another history"));
-                }
-                server.min_replicas = 1_000_000;
-                if !server.is_primary() {
-                    self.histories += 1;
-                    server.source = None;
-                    server.replid2 =
-                        Some(std::mem::replace(&mut server.replid, format!("h{}", self.histories)));
-                    server.second_offset = server.offset;
-                }
-                let start = Position { replid: server.replid.clone(), offset_bytes: server.offset };
-                let lineage =
-                    Lineage { run_id: server.run_id(name), start, previous: server.replid2.clone() };
-                server.refuses = refuse.iter().map(ToString::to_string).collect();
-                Ok(Outcome::Promoted { lineage, refused: refuse.clone() })
-            }
+            ActionKind::Promote(asked) => self.promote(name, asked).map(Outcome::Promoted),
             ActionKind::Open { min_replicas } => {
                 server.min_replicas = *min_replicas;
                 Ok(Outcome::Opened)
@@ -387,8 +383,31 @@ impl World {
         }
     }
 
-    /// The candidate reads what the witness kept, or a copy of it.
-    fn rescue(&mut self, name: &str, holder: NodeId, of: Epoch) -> Result<Outcome, String> {
+    fn promote(&mut self, name: &str, asked: &Promotion) -> Result<Promoted, String> {
+        let Promotion { expected, run_id, refuse, .. } = asked;
+        let server = self.servers.get_mut(name).unwrap();
+        if run_id.as_ref().is_some_and(|chosen| *chosen != server.run_id(name)) {
+            return Err(format!("{name} was restarted"));
+        }
+        let again = server.is_primary() && server.replid2 == *expected;
+        if expected.as_ref().is_some_and(|e| *e != server.replid) && !again {
+            return Err(format!("{name} is of another history"));
+        }
+        server.min_replicas = 1_000_000;
+        if !server.is_primary() {
+            self.histories += 1;
+            server.source = None;
+            server.replid2 = Some(std::mem::replace(&mut server.replid, format!("h{}", self.histories)));
+            server.second_offset = server.offset;
+        }
+        let start = Position { replid: server.replid.clone(), offset_bytes: server.offset };
+        let lineage = Lineage { run_id: server.run_id(name), start, previous: server.replid2.clone() };
+        server.refuses = refuse.iter().map(ToString::to_string).collect();
+        Ok(Promoted { lineage, refused: refuse.clone() })
+    }
+
+    /// The candidate reads what the witness kept, or a copy of it: up to where, how much of it, and whether that is all.
+    fn rescue(&mut self, name: &str, holder: NodeId, of: Epoch) -> Result<(Position, u64, bool), String> {
         if let Some(copy) = self.copies.get_mut(&holder).filter(|c| c.of.0 == of) {
             copy.sealed = true;
             let copy = copy.clone();
@@ -398,18 +417,25 @@ impl World {
             let fetched_bytes = copy.end.saturating_sub(server.offset);
             server.offset = server.offset.max(copy.end);
             let end = Position { replid, offset_bytes: copy.end };
-            return Ok(Outcome::Rescued { end, fetched_bytes, complete: false });
+            return Ok((end, fetched_bytes, false));
         }
         let tail = self.witness.clone().filter(|w| w.of.0 == of && !self.down_nodes.contains(&w.node));
         let Some(tail) = tail else { return Err("the witness is gone".to_owned()) };
         let server = self.servers.get_mut(name).unwrap();
+        let complete = tail.ended == Some(LinkEnd::Eof);
+        let end = Position { replid: tail.replid.clone(), offset_bytes: tail.end };
+        if server.is_primary()
+            && server.replid2.as_ref() == Some(&tail.replid)
+            && server.second_offset >= tail.end
+        {
+            return Ok((end, 0, complete));
+        }
         if server.replid != tail.replid || server.offset < tail.start {
             return Err("the tail does not join".to_owned());
         }
         let fetched_bytes = tail.end.saturating_sub(server.offset);
         server.offset = server.offset.max(tail.end);
-        let end = Position { replid: tail.replid.clone(), offset_bytes: tail.end };
-        Ok(Outcome::Rescued { end, fetched_bytes, complete: tail.ended == Some(LinkEnd::Eof) })
+        Ok((end, fetched_bytes, complete))
     }
 
     /// Replicas whose source serves have what it has; the others' links are down.

@@ -1,39 +1,40 @@
 //! What the leader has done by the node that stands beside a member.
 
 use super::Guards;
-use super::tails::Rescued;
+use super::tails::{Asked, Rescued};
 use primacy_core::{Action, ActionKind, NodeId, Outcome, Position, SiteName};
 use primacy_redis::ActionError;
 use primacy_runtime::timeout;
-use primacy_wire::v1;
 use primacy_wire::v1::site_client::SiteClient;
+use primacy_wire::{rescue, v1};
 use std::sync::Arc;
 use std::time::Duration;
 
 impl Guards {
-    /// Has the candidate read the tail: by a node at its site, so that no handshake of Redis crosses between sites; where
+    /// Has the candidate read the tail, and be promoted at its end where that is asked for: by a node at its site, so that no handshake of Redis crosses between sites; where
     /// none can be asked, by this one.
     pub(crate) async fn have_rescued(
         self: &Arc<Self>,
         action: &Action,
         within: Duration,
     ) -> Result<Outcome, ActionError> {
-        let ActionKind::Rescue { holder, site, of, .. } = &action.kind else {
+        let ActionKind::Rescue { holder, site, of, then, .. } = &action.kind else {
             return Err(failed(action, "it is no rescue"));
         };
+        let asked = Asked { of: *of, then: then.as_ref() };
         let beside = self.beside(site);
         let mut why = None;
         for (node, address) in beside {
-            let asked = async {
+            let done = async {
                 if node == self.me {
                     let holder = self.address_of(*holder).filter(|_| *holder != self.me);
-                    return self.rescue(action, *of, holder, within).await.map_err(|e| e.to_string());
+                    return self.rescue(action, &asked, holder, within).await.map_err(|e| e.to_string());
                 }
                 self.ask_rescue(action, &address, within).await
             };
-            match asked.await {
-                Ok(Rescued { end, fetched_bytes, complete }) => {
-                    return Ok(Outcome::Rescued { end, fetched_bytes, complete });
+            match done.await {
+                Ok(Rescued { end, fetched_bytes, complete, promoted }) => {
+                    return Ok(Outcome::Rescued { end, fetched_bytes, complete, promoted });
                 }
                 Err(reason) => why = Some(format!("n{node}: {reason}")),
             }
@@ -70,7 +71,9 @@ impl Guards {
     }
 
     async fn ask_rescue(&self, action: &Action, address: &str, within: Duration) -> Result<Rescued, String> {
-        let ActionKind::Rescue { holder, of, .. } = &action.kind else { return Err("no rescue".to_owned()) };
+        let ActionKind::Rescue { holder, of, then, .. } = &action.kind else {
+            return Err("no rescue".to_owned());
+        };
         let channel = self.peers.channel(address).ok_or_else(|| format!("{address} is no address"))?;
         let request = v1::RescueRequest {
             group: action.group.as_str().to_owned(),
@@ -82,13 +85,15 @@ impl Guards {
             holder_node: holder.0,
             holder_address: self.address_of(*holder).unwrap_or_default(),
             within_us: within.as_micros() as u64,
+            then: then.as_ref().map(rescue::promotion_to),
         };
         let mut client = SiteClient::new(channel);
         let answer = timeout(within, client.rescue(request)).await;
         let answer = answer.map_err(|_| "no answer in time".to_owned())?;
         let rescued = answer.map_err(|status| status.message().to_owned())?.into_inner();
         let end = Position { replid: rescued.replid, offset_bytes: rescued.end_bytes };
-        Ok(Rescued { end, fetched_bytes: rescued.fetched_bytes, complete: rescued.complete })
+        let promoted = rescued.promoted.map(rescue::promoted_from).transpose().map_err(|e| e.to_string())?;
+        Ok(Rescued { end, fetched_bytes: rescued.fetched_bytes, complete: rescued.complete, promoted })
     }
 
     async fn ask_kill(

@@ -21,7 +21,7 @@ mod unheard;
 
 pub(crate) use gates::Gates;
 pub(crate) use holder::watch_holder;
-pub(crate) use tails::{TailError, send};
+pub(crate) use tails::{Asked, TailError, send};
 pub(crate) use unheard::watch_unheard;
 
 use crate::config::NodeConfig;

@@ -3,11 +3,14 @@
 use super::Guards;
 use super::holder::Holding;
 use super::post::Post;
+use futures::StreamExt;
+use futures::stream::BoxStream;
 use primacy_core::view::LinkEnd;
-use primacy_core::{Action, Address, Epoch, GroupName, Position, Revision};
+use primacy_core::{Action, Address, Epoch, GroupName, Moment, Position, Promoted, Promotion, Revision};
 use primacy_redis::{Hand, Read, Tail, TailAccess};
 use primacy_runtime::{Task, now, spawn, timeout};
 use primacy_wire::v1;
+use primacy_wire::v1::seal_tail_response::Part;
 use primacy_wire::v1::site_client::SiteClient;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +32,7 @@ pub(crate) struct Rescued {
     pub(crate) end: Position,
     pub(crate) fetched_bytes: u64,
     pub(crate) complete: bool,
+    pub(crate) promoted: Option<(Promoted, Duration)>,
 }
 
 /// Why a tail cannot be had.
@@ -85,46 +89,49 @@ impl Guards {
         })
     }
 
-    /// Has a candidate read the tail of `of`, kept by the node at `holder` (none: this one).
+    /// Has a candidate read the tail of `of`, kept by the node at `holder` (none: this one), and promotes it where that
+    /// was asked for and the tail is all that there was.
     pub(crate) async fn rescue(
         self: &Arc<Self>,
         action: &Action,
-        of: Epoch,
+        asked: &Asked<'_>,
         holder: Option<String>,
         within: Duration,
     ) -> Result<Rescued, TailError> {
         let deadline = now().after(within);
-        let sealed = match &holder {
-            None => self.seal(&action.group, action.epoch, of)?,
-            Some(address) => self.seal_at(address, action, of, within).await?,
-        };
         let hand = self.hand();
-        let reach = hand.reach(action, within).await.map_err(|e| TailError::Candidate(e.message))?;
-        let end = Position { replid: sealed.replid.clone(), offset_bytes: sealed.end_bytes };
-        if reach.replid == end.replid && reach.offset_bytes >= end.offset_bytes {
-            return Ok(Rescued { end, fetched_bytes: 0, complete: sealed.complete });
-        }
-        if reach.replid != end.replid || reach.offset_bytes < sealed.start_bytes {
-            let missing_bytes = sealed.start_bytes.saturating_sub(reach.offset_bytes);
-            return Err(TailError::Gap { start_bytes: sealed.start_bytes, missing_bytes });
-        }
-        let fetched_bytes = end.offset_bytes - reach.offset_bytes;
-        let (tail, _fetching) = match holder {
-            None => (self.tail(&action.group, of), None),
-            Some(address) => {
-                let (tail, task) = self.fetch(address, action, of, &reach, fetched_bytes);
-                (Some(tail), Some(task))
-            }
+        let reached = hand.reach(action, within).await.map_err(|e| TailError::Candidate(e.message))?;
+        let Source { sealed, kept } = match holder {
+            None => Source::here(self, action, asked.of)?,
+            Some(address) => self.seal_at(&address, action, asked.of, &reached.position, within).await?,
         };
-        let unknown = || TailError::Unknown { group: action.group.clone(), epoch: of };
-        self.tails.offer(&action.group, tail.ok_or_else(unknown)?, self.tail_access(&action.group));
-        let source =
-            Address { host: self.announce.0.clone(), port: self.announce.1, tls: action.address.tls };
-        let left = deadline.since(now());
-        let read = hand.read_tail(action, &source, &end, left).await;
-        self.tails.withdraw(&action.group);
-        read.map_err(|e| TailError::Candidate(e.message))?;
-        Ok(Rescued { end, fetched_bytes, complete: sealed.complete })
+        let reach = reached.position;
+        let end = Position { replid: sealed.replid.clone(), offset_bytes: sealed.end_bytes };
+        let has_all = reach.replid == end.replid && reach.offset_bytes >= end.offset_bytes;
+        let mut fetched_bytes = 0;
+        if !has_all {
+            if reached.promoted {
+                return Err(TailError::Candidate("it is a primary already".to_owned()));
+            }
+            if reach.replid != end.replid || reach.offset_bytes < sealed.start_bytes {
+                let missing_bytes = sealed.start_bytes.saturating_sub(reach.offset_bytes);
+                return Err(TailError::Gap { start_bytes: sealed.start_bytes, missing_bytes });
+            }
+            fetched_bytes = end.offset_bytes - reach.offset_bytes;
+            let (tail, _fetching) = kept.tail(action, &reach, fetched_bytes);
+            self.tails.offer(&action.group, tail, self.tail_access(&action.group));
+            let from =
+                Address { host: self.announce.0.clone(), port: self.announce.1, tls: action.address.tls };
+            let read = hand.read_tail(action, &from, &end, deadline.since(now())).await;
+            self.tails.withdraw(&action.group);
+            read.map_err(|e| TailError::Candidate(e.message))?;
+        }
+        let then = asked.then.filter(|_| sealed.complete);
+        let promoted = match then {
+            Some(promotion) => promote(&hand, action, promotion, deadline).await,
+            None => None,
+        };
+        Ok(Rescued { end, fetched_bytes, complete: sealed.complete, promoted })
     }
 
     /// Acts on candidates beside this node: only while the transition that it was asked for is not known to be over.
@@ -155,72 +162,125 @@ impl Guards {
         }
     }
 
+    /// Seals a tail where it is kept, and begins to fetch what the candidate lacks of it by the same question.
     async fn seal_at(
         &self,
         address: &str,
         action: &Action,
         of: Epoch,
+        reach: &Position,
         within: Duration,
-    ) -> Result<Sealed, TailError> {
-        let unreachable = || TailError::Holder(format!("{address} is no address"));
-        let mut client = SiteClient::new(self.peers.channel(address).ok_or_else(unreachable)?);
+    ) -> Result<Source, TailError> {
+        let failed = |why: String| TailError::Holder(why);
+        let channel =
+            self.peers.channel(address).ok_or_else(|| failed(format!("{address} is no address")))?;
         let request = v1::SealTailRequest {
             group: action.group.as_str().to_owned(),
             epoch: action.epoch.0,
             of_epoch: of.0,
+            replid: reach.replid.clone(),
+            from_bytes: reach.offset_bytes,
         };
-        let answer = timeout(within.min(SEALED_WITHIN), client.seal_tail(request)).await;
-        let answer = answer.map_err(|_| TailError::Holder(format!("{address} does not answer")))?;
-        let sealed = answer.map_err(|status| TailError::Holder(status.message().to_owned()))?.into_inner();
-        Ok(Sealed {
+        let mut client = SiteClient::new(channel);
+        let first = async {
+            let mut parts = client.seal_tail(request).await?.into_inner();
+            Ok::<_, tonic::Status>((parts.message().await?, parts))
+        };
+        let answer = timeout(within.min(SEALED_WITHIN), first).await;
+        let answer = answer.map_err(|_| failed(format!("{address} does not answer")))?;
+        let (first, parts) = answer.map_err(|status| failed(status.message().to_owned()))?;
+        let Some(Part::Sealed(sealed)) = first.and_then(|first| first.part) else {
+            return Err(failed(format!("{address} does not say where its tail ends")));
+        };
+        let sealed = Sealed {
             replid: sealed.replid,
             start_bytes: sealed.start_bytes,
             end_bytes: sealed.end_bytes,
             complete: sealed.complete,
             run_id: sealed.run_id,
-        })
+        };
+        let chunks = parts.filter_map(|part| async move {
+            match part {
+                Ok(v1::SealTailResponse { part: Some(Part::Chunk(chunk)) }) => Some(Ok(chunk)),
+                Ok(_) => None,
+                Err(status) => Some(Err(status)),
+            }
+        });
+        Ok(Source { sealed, kept: Kept::There { address: address.to_owned(), chunks: chunks.boxed() } })
     }
+}
 
-    /// Copies a tail from the node that keeps it; the copy can be read while it grows.
-    fn fetch(
-        &self,
-        address: String,
-        action: &Action,
-        of: Epoch,
-        from: &Position,
-        bytes: u64,
-    ) -> (Tail, Task<()>) {
+/// What is asked of the node beside a candidate.
+pub(crate) struct Asked<'a> {
+    /// The epoch whose stream the tail is of.
+    pub(crate) of: Epoch,
+    /// What follows once all is read.
+    pub(crate) then: Option<&'a Promotion>,
+}
+
+/// A sealed tail and where its bytes are.
+struct Source {
+    sealed: Sealed,
+    kept: Kept,
+}
+
+enum Kept {
+    Here(Tail),
+    There { address: String, chunks: Chunks },
+}
+
+type Chunks = BoxStream<'static, Result<v1::TailChunk, tonic::Status>>;
+
+impl Source {
+    fn here(guards: &Guards, action: &Action, of: Epoch) -> Result<Self, TailError> {
+        let sealed = guards.seal(&action.group, action.epoch, of)?;
+        let unknown = || TailError::Unknown { group: action.group.clone(), epoch: of };
+        let kept = Kept::Here(guards.tail(&action.group, of).ok_or_else(unknown)?);
+        Ok(Self { sealed, kept })
+    }
+}
+
+impl Kept {
+    /// The tail to offer. A copy of one that is kept elsewhere can be read while it grows, which it does for as long
+    /// as the task is held.
+    fn tail(self, action: &Action, from: &Position, bytes: u64) -> (Tail, Option<Task<()>>) {
+        let (address, mut chunks) = match self {
+            Kept::Here(tail) => return (tail, None),
+            Kept::There { address, chunks } => (address, chunks),
+        };
         let tail = Tail::new(from.replid.clone(), from.offset_bytes, bytes.max(1));
         let (copy, group) = (tail.clone(), action.group.clone());
-        let request = v1::FetchTailRequest {
-            group: action.group.as_str().to_owned(),
-            of_epoch: of.0,
-            replid: from.replid.clone(),
-            from_bytes: from.offset_bytes,
-            follow: false,
-        };
-        let channel = self.peers.channel(&address);
-        let task = spawn(async move {
-            let Some(channel) = channel else { return };
-            let fetched = pour(&copy, SiteClient::new(channel), request).await;
-            if let Err(why) = fetched {
+        let fetching = spawn(async move {
+            if let Err(why) = pour(&copy, &mut chunks).await {
                 tracing::warn!(%group, holder = address, why, "the tail could not be fetched whole");
             }
             copy.seal();
         });
-        (tail, task)
+        (tail, Some(fetching))
+    }
+}
+
+/// Its failure leaves the candidate as it was, and the leader asks for the promotion by itself.
+async fn promote(
+    hand: &Hand,
+    action: &Action,
+    promotion: &Promotion,
+    deadline: Moment,
+) -> Option<(Promoted, Duration)> {
+    let began = now();
+    match hand.promote(action, promotion, deadline.since(began)).await {
+        Ok(promoted) => Some((promoted, now().since(began))),
+        Err(error) => {
+            tracing::warn!(group = %action.group, member = %action.member, error = error.message, "not promoted yet");
+            None
+        }
     }
 }
 
 /// Appends what the holder sends.
-pub(crate) async fn pour(
-    tail: &Tail,
-    mut client: SiteClient<tonic::transport::Channel>,
-    request: v1::FetchTailRequest,
-) -> Result<(), String> {
-    let mut chunks =
-        client.fetch_tail(request).await.map_err(|status| status.message().to_owned())?.into_inner();
-    while let Some(chunk) = chunks.message().await.map_err(|status| status.message().to_owned())? {
+async fn pour(tail: &Tail, chunks: &mut Chunks) -> Result<(), String> {
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(|status| status.message().to_owned())?;
         tail.append(chunk.at_bytes, &chunk.data).map_err(|gap| gap.to_string())?;
     }
     Ok(())

@@ -46,7 +46,7 @@ impl Actions {
                 | ActionKind::Lift { .. }
                 | ActionKind::Detach
                 | ActionKind::SetFence { .. }
-                | ActionKind::Promote { .. }
+                | ActionKind::Promote(_)
                 | ActionKind::Open { .. }
                 | ActionKind::Follow { .. } => hand.perform(&action, within).await,
             };
@@ -80,7 +80,7 @@ fn within(kind: &ActionKind) -> Duration {
         | ActionKind::Detach
         | ActionKind::Kill { .. }
         | ActionKind::SetFence { .. }
-        | ActionKind::Promote { .. }
+        | ActionKind::Promote(_)
         | ActionKind::Open { .. }
         | ActionKind::Follow { .. } => WITHIN,
     }

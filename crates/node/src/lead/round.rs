@@ -10,7 +10,7 @@ use super::journal::Journal;
 use super::verdicts::Verdicts;
 use crate::guard::Guards;
 use crate::observe::{Nudges, until};
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, join_all};
 use futures::stream::{FuturesUnordered, StreamExt};
 use metrics::{counter, gauge, histogram};
 use primacy_consensus::{Committed, Consensus, ProposeError};
@@ -79,13 +79,11 @@ impl Lead {
     }
 }
 
-/// What a proposal was for, and what came of it.
+/// What was proposed together, and what came of each.
 struct Proposed {
     /// None: for the cluster as a whole.
     group: Option<GroupName>,
-    word: &'static str,
-    took: Duration,
-    result: Result<Committed, ProposeError>,
+    each: Vec<(&'static str, Duration, Result<Committed, ProposeError>)>,
 }
 
 /// One leadership.
@@ -215,7 +213,7 @@ impl<'a> Round<'a> {
         let Some(Plan { steps, .. }) = plan else { return };
         if let Some(StepKind::Propose(command)) = steps.into_iter().next().map(|step| step.kind) {
             self.assuming = true;
-            self.propose(None, command);
+            self.propose(None, vec![command]);
         }
     }
 
@@ -239,7 +237,7 @@ impl<'a> Round<'a> {
                 StepKind::Propose(command) => {
                     debug!(%group, rule = step.rule, command = command_word(&command), "proposing");
                     self.proposing.insert(group.clone());
-                    self.propose(Some(group), command);
+                    self.propose(Some(group), vec![command]);
                     return;
                 }
                 StepKind::Perform(action) => self.perform(step.rule, action),
@@ -259,21 +257,26 @@ impl<'a> Round<'a> {
         self.actions.begin(&self.lead.hand, &self.lead.guards, action, span);
     }
 
-    fn propose(&mut self, group: Option<GroupName>, command: Command) {
-        let consensus = self.lead.consensus.clone();
-        let word = command_word(&command);
-        self.proposals.push(Box::pin(async move {
-            let began = now();
-            let result = consensus.propose(command, PROPOSE_WITHIN).await;
-            if result.is_ok() {
-                fault::reach(Place::Committed(word));
+    /// Proposes commands that follow from each other, one behind the other without waiting: between sites each wait
+    /// is the way there and back.
+    fn propose(&mut self, group: Option<GroupName>, commands: Vec<Command>) {
+        let one = |command: Command| {
+            let consensus = self.lead.consensus.clone();
+            async move {
+                let (word, began) = (command_word(&command), now());
+                let result = consensus.propose(command, PROPOSE_WITHIN).await;
+                if result.is_ok() {
+                    fault::reach(Place::Committed(word));
+                }
+                (word, now().since(began), result)
             }
-            Proposed { group, word, took: now().since(began), result }
-        }));
+        };
+        let all = join_all(commands.into_iter().map(one));
+        self.proposals.push(Box::pin(async move { Proposed { group, each: all.await } }));
     }
 
     fn on_proposed(&mut self, proposed: Proposed) {
-        let Proposed { group, word, took, result } = proposed;
+        let Proposed { group, each } = proposed;
         match &group {
             Some(group) => {
                 self.proposing.remove(group);
@@ -281,7 +284,19 @@ impl<'a> Round<'a> {
             }
             None => self.assuming = false,
         }
-        let about = group.as_ref().map_or("cluster", GroupName::as_str);
+        for (word, took, result) in each {
+            self.tell_proposed(group.as_ref(), word, took, result);
+        }
+    }
+
+    fn tell_proposed(
+        &mut self,
+        group: Option<&GroupName>,
+        word: &'static str,
+        took: Duration,
+        result: Result<Committed, ProposeError>,
+    ) {
+        let about = group.map_or("cluster", GroupName::as_str);
         let label = match result {
             Ok(_) => {
                 histogram!("primacy_commit_seconds").record(took.as_secs_f64());
@@ -313,8 +328,8 @@ impl<'a> Round<'a> {
         counter!("primacy_proposals_total", "command" => word, "result" => label).increment(1);
     }
 
-    fn rest(&mut self, group: Option<GroupName>) {
-        self.rest_until.insert(group, now().after(REST));
+    fn rest(&mut self, group: Option<&GroupName>) {
+        self.rest_until.insert(group.cloned(), now().after(REST));
     }
 
     fn on_done(&mut self, done: Done) {
@@ -328,9 +343,10 @@ impl<'a> Round<'a> {
                 self.lead.board.worked(&key, at);
                 self.lead.nudges.ask(group);
                 let conclude = |state: &_| plan::conclude(state, &action, &outcome, started, wall());
-                if let Some(command) = self.lead.consensus.read(conclude) {
+                let commands = self.lead.consensus.read(conclude);
+                if !commands.is_empty() {
                     self.proposing.insert(group.clone());
-                    self.propose(Some(group.clone()), command);
+                    self.propose(Some(group.clone()), commands);
                 }
                 "done"
             }

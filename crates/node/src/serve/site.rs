@@ -2,12 +2,15 @@
 
 use super::forward::Route;
 use super::{Shared, refuse};
-use crate::guard::{self, TailError};
+use crate::guard::{self, Asked, TailError};
 use crate::lead::LeaseAsk;
+use futures::{StreamExt, stream};
 use primacy_core::{Action, ActionKind, Epoch, GroupName, Loss, MemberName, Moment, NodeId};
+use primacy_redis::Tail;
 use primacy_runtime::{now, spawn};
+use primacy_wire::v1::seal_tail_response::Part;
 use primacy_wire::v1::site_server::Site;
-use primacy_wire::{Refusal, WireError, gate, holder, mirror, sighting, v1, witness};
+use primacy_wire::{Refusal, WireError, gate, holder, mirror, rescue, sighting, v1, witness};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +30,27 @@ const RESCUE_WITHIN_MAX: Duration = Duration::from_secs(10);
 pub(crate) struct SiteService(pub(crate) Arc<Shared>);
 
 impl SiteService {
+    /// What a tail holds after `from_bytes`. It ends with its receiver, its tail or this node.
+    fn send_tail(
+        &self,
+        tail: Tail,
+        from_bytes: u64,
+        follow: bool,
+    ) -> ReceiverStream<Result<v1::TailChunk, Status>> {
+        let (chunks, outgoing) = mpsc::channel(CHUNKS_MAX);
+        let mut stopping = self.0.stopping.clone();
+        let sending = async move {
+            tokio::select! {
+                biased;
+                _ = stopping.wait_for(|stop| *stop) => {}
+                () = chunks.closed() => {}
+                () = guard::send(tail, from_bytes, follow, &chunks) => {}
+            }
+        };
+        spawn(sending).detach();
+        ReceiverStream::new(outgoing)
+    }
+
     fn member_of_cluster(&self, node: u64) -> Result<NodeId, Status> {
         let from = NodeId(node);
         if self.0.consensus.membership().nodes.contains_key(&from) {
@@ -140,6 +164,7 @@ impl Site for SiteService {
         let within = Duration::from_micros(request.within_us).min(RESCUE_WITHIN_MAX);
         let of = Epoch(request.of_epoch);
         let address = refuse::name(&request.address, "address")?;
+        let then = request.then.map(rescue::promotion_from).transpose().map_err(|e| e.within("then"))?;
         let action = Action {
             group: group_of(&request.group)?,
             epoch: Epoch(request.epoch),
@@ -151,33 +176,45 @@ impl Site for SiteService {
                 of,
                 within,
                 residue: Loss::Unknown,
+                then: then.clone(),
             },
         };
         let holder = Some(request.holder_address).filter(|_| NodeId(request.holder_node) != self.0.me);
-        let rescued = self.0.guards.rescue(&action, of, holder, within).await.map_err(|e| status(&e))?;
+        let asked = Asked { of, then: then.as_ref() };
+        let rescued = self.0.guards.rescue(&action, &asked, holder, within).await.map_err(|e| status(&e))?;
         Ok(Response::new(v1::RescueResponse {
             end_bytes: rescued.end.offset_bytes,
             fetched_bytes: rescued.fetched_bytes,
             complete: rescued.complete,
             replid: rescued.end.replid,
+            promoted: rescued.promoted.map(|(promoted, took)| rescue::promoted_to(&promoted, took)),
         }))
     }
+
+    type SealTailStream = Pin<Box<dyn Stream<Item = Result<v1::SealTailResponse, Status>> + Send>>;
 
     async fn seal_tail(
         &self,
         request: Request<v1::SealTailRequest>,
-    ) -> Result<Response<v1::SealTailResponse>, Status> {
+    ) -> Result<Response<Self::SealTailStream>, Status> {
         let request = request.into_inner();
         let group = group_of(&request.group)?;
-        let sealed = self.0.guards.seal(&group, Epoch(request.epoch), Epoch(request.of_epoch));
-        let sealed = sealed.map_err(|e| status(&e))?;
-        Ok(Response::new(v1::SealTailResponse {
+        let of = Epoch(request.of_epoch);
+        let sealed = self.0.guards.seal(&group, Epoch(request.epoch), of).map_err(|e| status(&e))?;
+        let joins = sealed.replid == request.replid
+            && (sealed.start_bytes..sealed.end_bytes).contains(&request.from_bytes);
+        let rest = self.0.guards.tail(&group, of).filter(|_| joins);
+        let chunks = rest.map(|tail| self.send_tail(tail, request.from_bytes, false));
+        let part = |part| v1::SealTailResponse { part: Some(part) };
+        let first = part(Part::Sealed(v1::SealedTail {
             replid: sealed.replid,
             start_bytes: sealed.start_bytes,
             end_bytes: sealed.end_bytes,
             complete: sealed.complete,
             run_id: sealed.run_id,
-        }))
+        }));
+        let chunks = stream::iter(chunks).flatten().map(move |chunk| chunk.map(Part::Chunk).map(part));
+        Ok(Response::new(Box::pin(stream::iter([Ok(first)]).chain(chunks))))
     }
 
     type FetchTailStream = Pin<Box<dyn Stream<Item = Result<v1::TailChunk, Status>> + Send>>;
@@ -195,19 +232,7 @@ impl Site for SiteService {
             let reason = format!("the tail is of history {}", tail.replid());
             return Err(WireError::new("replid", reason).into());
         }
-        let (chunks, outgoing) = mpsc::channel(CHUNKS_MAX);
-        let mut stopping = self.0.stopping.clone();
-        let sending = async move {
-            tokio::select! {
-                biased;
-                _ = stopping.wait_for(|stop| *stop) => {}
-                () = chunks.closed() => {}
-                () = guard::send(tail, request.from_bytes, request.follow, &chunks) => {}
-            }
-        };
-        // It ends with its receiver, its tail or this node.
-        spawn(sending).detach();
-        Ok(Response::new(Box::pin(ReceiverStream::new(outgoing))))
+        Ok(Response::new(Box::pin(self.send_tail(tail, request.from_bytes, request.follow))))
     }
 
     type WatchTailStream = Pin<Box<dyn Stream<Item = Result<v1::TailEnd, Status>> + Send>>;

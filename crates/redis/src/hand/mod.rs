@@ -30,9 +30,13 @@ mod quorum;
 mod read_tail;
 mod settings;
 
+pub use read_tail::Reached;
+
 use crate::link::{AskError, DialError, Link, Session};
 use crate::{Links, reply};
-use primacy_core::{Action, ActionKind, Address, GroupName, MemberName, Moment, Outcome};
+use primacy_core::{
+    Action, ActionKind, Address, GroupName, MemberName, Moment, Outcome, Promoted, Promotion,
+};
 use primacy_runtime::now;
 use redis::{Pipeline, Value};
 pub(crate) use settings::PROBE_KEY;
@@ -94,7 +98,7 @@ impl Hand {
             | ActionKind::Kill { .. }
             | ActionKind::Rescue { .. }
             | ActionKind::SetFence { .. }
-            | ActionKind::Promote { .. }
+            | ActionKind::Promote(_)
             | ActionKind::Open { .. }
             | ActionKind::Follow { .. } => within,
         };
@@ -106,8 +110,8 @@ impl Hand {
             ActionKind::SetFence { min_replicas, admit, refuse } => {
                 quorum::perform(&attempt, *min_replicas, admit, refuse).await
             }
-            ActionKind::Promote { expected, run_id, admit, refuse, .. } => {
-                promote::perform(&attempt, expected.as_deref(), run_id.as_deref(), admit, refuse).await
+            ActionKind::Promote(promotion) => {
+                promote::perform(&attempt, promotion).await.map(Outcome::Promoted)
             }
             ActionKind::Open { min_replicas } => open::perform(&attempt, *min_replicas).await,
             ActionKind::Kill { .. } | ActionKind::Rescue { .. } => Err(Fault::permanent(
@@ -121,6 +125,20 @@ impl Hand {
 }
 
 impl Hand {
+    /// Makes the candidate of a rescue primary, as [`ActionKind::Promote`] does.
+    ///
+    /// # Errors
+    /// As [`Hand::perform`].
+    pub async fn promote(
+        &self,
+        action: &Action,
+        promotion: &Promotion,
+        within: Duration,
+    ) -> Result<Promoted, ActionError> {
+        let attempt = self.attempt(action, within);
+        promote::perform(&attempt, promotion).await.map_err(|fault| attempt.report(fault))
+    }
+
     fn attempt<'a>(&'a self, action: &'a Action, within: Duration) -> Attempt<'a> {
         Attempt {
             action,

@@ -14,18 +14,14 @@ use super::{Attempt, Fault, quorum};
 use crate::info::Replication;
 use crate::link::{Resync, Session};
 use primacy_core::view::SHUT_MIN_REPLICAS;
-use primacy_core::{Lineage, MemberName, Outcome, Position};
+use primacy_core::{Lineage, Position, Promoted, Promotion};
 use std::time::Duration;
 
 const SETTLE_PAUSE: Duration = Duration::from_millis(1);
 
-pub(super) async fn perform(
-    attempt: &Attempt<'_>,
-    expected: Option<&str>,
-    process: Option<&str>,
-    admit: &[MemberName],
-    refuse: &[MemberName],
-) -> Result<Outcome, Fault> {
+pub(super) async fn perform(attempt: &Attempt<'_>, promotion: &Promotion) -> Result<Promoted, Fault> {
+    let Promotion { admit, refuse, .. } = promotion;
+    let expected = promotion.expected.as_deref();
     let session = attempt.session().await?;
     let mut look = Commands::default();
     // A leader that was frozen may have told this member to follow somebody, which would undo the promotion when it
@@ -37,7 +33,7 @@ pub(super) async fn perform(
     found.all_accepted("CLIENT")?;
     found.all_accepted("CONFIG SET")?;
     let run_id = found.server()?.run_id;
-    if process.is_some_and(|process| process != run_id) {
+    if promotion.run_id.as_ref().is_some_and(|process| *process != run_id) {
         return Err(Fault::permanent(
             format!("it was restarted: its run id is {run_id} now"),
             "nothing: the leader decides anew",
@@ -63,7 +59,7 @@ pub(super) async fn perform(
         replication = verified(&answers, expected)?;
     }
     let lineage = lineage(run_id, replication, previous.as_deref().or(expected));
-    Ok(Outcome::Promoted { lineage, refused })
+    Ok(Promoted { lineage, refused })
 }
 
 /// What [`verified`] looks at.

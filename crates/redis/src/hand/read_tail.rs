@@ -11,11 +11,11 @@ use std::time::Duration;
 const POLL_PAUSE: Duration = Duration::from_millis(1);
 
 impl Hand {
-    /// How far the member's data reaches, and of which history.
+    /// How far the member's data reaches, and of which history: of one that was promoted, the history before.
     ///
     /// # Errors
-    /// When it does not answer.
-    pub async fn reach(&self, action: &Action, within: Duration) -> Result<Position, ActionError> {
+    /// When it does not answer, or is a primary of no history before.
+    pub async fn reach(&self, action: &Action, within: Duration) -> Result<Reached, ActionError> {
         let attempt = self.attempt(action, within);
         reach(&attempt).await.map_err(|fault| attempt.report(fault))
     }
@@ -36,17 +36,29 @@ impl Hand {
     }
 }
 
-async fn reach(attempt: &Attempt<'_>) -> Result<Position, Fault> {
+/// How far a member's data reaches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reached {
+    /// In which history, and how far.
+    pub position: Position,
+    /// Whether it was promoted there, so that it must not be made to read on.
+    pub promoted: bool,
+}
+
+async fn reach(attempt: &Attempt<'_>) -> Result<Reached, Fault> {
     let mut look = Commands::default();
     look.info("replication");
     let session = attempt.session().await?;
     let replies = session.ask_until(look.pipeline(), attempt.deadline).await?;
     let replication = look.answers(replies).replication()?;
     if replication.is_primary() {
-        return Err(Fault::passing("it is a primary already", "nothing: the leader decides anew"));
+        let already = || Fault::passing("it is a primary already", "nothing: the leader decides anew");
+        let replid = replication.replid2.ok_or_else(already)?;
+        let offset_bytes = replication.second_offset_bytes.saturating_sub(1);
+        return Ok(Reached { position: Position { replid, offset_bytes }, promoted: true });
     }
     let offset_bytes = super::fence::end_of(&replication).offset_bytes;
-    Ok(Position { replid: replication.replid, offset_bytes })
+    Ok(Reached { position: Position { replid: replication.replid, offset_bytes }, promoted: false })
 }
 
 async fn read(attempt: &Attempt<'_>, source: &Address, end: &Position) -> Result<(), Fault> {
@@ -60,7 +72,10 @@ async fn read(attempt: &Attempt<'_>, source: &Address, end: &Position) -> Result
     answers.all_accepted("CONFIG SET")?;
     answers.all_accepted("REPLICAOF")?;
     loop {
-        let at = reach(attempt).await?;
+        let Reached { position: at, promoted } = reach(attempt).await?;
+        if promoted {
+            return Err(Fault::passing("it was promoted meanwhile", "nothing: the leader decides anew"));
+        }
         if at.replid != end.replid {
             let what = format!("it holds history {} and not {}", at.replid, end.replid);
             return Err(Fault::permanent(what, "promote another member"));

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, dead_code)]
 
 use primacy_core::view::{MemberStatus, Reach};
-use primacy_core::{Action, ActionKind, Address, Epoch, GroupName, MemberName, Outcome};
+use primacy_core::{Action, ActionKind, Address, Epoch, GroupName, MemberName, Outcome, Promotion};
 use primacy_redis::{Access, ActionError, Hand, Links, Prober, ProberHandle, Sighting};
 use primacy_testbed::{RedisOptions, RedisServer, Workdir};
 use std::time::Duration;
@@ -67,7 +67,7 @@ pub(crate) async fn perform(
 
 /// A promotion that admits nobody and refuses nobody.
 pub(crate) fn promote(expected: Option<String>) -> ActionKind {
-    ActionKind::Promote { expected, run_id: None, admit: vec![], refuse: vec![], witness: None }
+    ActionKind::Promote(Promotion { expected, run_id: None, admit: vec![], refuse: vec![], witness: None })
 }
 
 /// Opens it for writes, whoever is attached.

@@ -5,7 +5,7 @@ use super::world::{Flight, Link, Source, World, history};
 use crate::setup::member_number;
 use primacy_core::plan::conclude;
 use primacy_core::view::{Failure, SHUT_MIN_REPLICAS};
-use primacy_core::{Action, ActionKind, Lineage, MemberName, Outcome, Position};
+use primacy_core::{Action, ActionKind, Lineage, MemberName, Outcome, Position, Promoted, Promotion};
 
 impl World {
     /// An action reaches its member, or its leader learns that it does not.
@@ -28,10 +28,8 @@ impl World {
                 let now = self.now;
                 self.see().done.insert(key, now);
                 let at = self.wall();
-                if let Some(command) = conclude(&self.state, &action, &outcome, at, at)
-                    && self.pending.is_none()
-                {
-                    self.pending = Some((command, self.now));
+                for command in conclude(&self.state, &action, &outcome, at, at) {
+                    self.pending.get_or_insert((command, self.now));
                 }
                 self.guard();
                 self.look();
@@ -118,7 +116,7 @@ impl World {
                 self.servers[m].min_replicas = *min_replicas;
                 Ok(Outcome::FenceSet { min_replicas: *min_replicas, refused: refuse.clone() })
             }
-            ActionKind::Promote { expected, run_id, admit, refuse, .. } => {
+            ActionKind::Promote(Promotion { expected, run_id, admit, refuse, .. }) => {
                 if run_id.as_ref().is_some_and(|chosen| *chosen != self.servers[m].run_id(m)) {
                     return Err("it was restarted");
                 }
@@ -193,7 +191,7 @@ impl World {
         let start = Position { replid: history(server.history), offset_bytes: server.data.len() as u64 };
         let previous = server.history_before.map(history);
         let lineage = Lineage { run_id: server.run_id(m), start, previous };
-        Ok(Outcome::Promoted { lineage, refused: refuse.to_vec() })
+        Ok(Outcome::Promoted(Promoted { lineage, refused: refuse.to_vec() }))
     }
 
     /// The candidate reads what the witness kept.
@@ -211,6 +209,7 @@ impl World {
             server.data.clone_from(&w.tail);
         }
         let end = Position { replid: history(w.history), offset_bytes: w.tail.len() as u64 };
-        Ok(Outcome::Rescued { end, fetched_bytes, complete: w.ended })
+        // The leader asks for the promotion by itself, as where the one at the end of the tail failed.
+        Ok(Outcome::Rescued { end, fetched_bytes, complete: w.ended, promoted: None })
     }
 }

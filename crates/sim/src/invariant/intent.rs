@@ -17,8 +17,8 @@ pub(crate) fn effect(world: &mut World, m: usize, epoch: Option<Epoch>, control:
         return;
     }
     let needed = match control {
-        Control::Promote { .. } | Control::Look => Some(Phase::Promote),
-        Control::ReadTail { .. } => Some(Phase::Rescue),
+        // At the end of a tail it is promoted before its rescue is committed.
+        Control::Promote { .. } | Control::Look | Control::ReadTail { .. } => Some(Phase::Rescue),
         Control::Open { .. } | Control::SetFence { .. } | Control::Follow { .. } => Some(Phase::Redirect),
         Control::Lift { .. } => Some(Phase::RollBack),
         Control::Fence { .. } | Control::Detach => Some(Phase::Fence),

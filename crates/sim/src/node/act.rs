@@ -7,7 +7,7 @@ use crate::net::ConnId;
 use crate::setup::{member, member_number, node_number};
 use crate::world::World;
 use primacy_core::plan::conclude;
-use primacy_core::{Action, ActionKind, Lineage, Moment, Outcome, Position, WallTime};
+use primacy_core::{Action, ActionKind, Lineage, Moment, Outcome, Position, Promoted, Promotion, WallTime};
 use std::time::Duration;
 
 const WITHIN: Duration = Duration::from_secs(1);
@@ -93,7 +93,7 @@ impl World {
                 admit: numbers(admit),
                 refuse: numbers(refuse),
             },
-            ActionKind::Promote { .. } => Control::Look,
+            ActionKind::Promote(_) => Control::Look,
             ActionKind::Open { min_replicas } => {
                 Control::Open { min_replicas: crate::defect::bend_min(self.defect, *min_replicas) }
             }
@@ -236,24 +236,16 @@ impl World {
                 }
             }
             (
-                ActionKind::Promote { expected, run_id: process, admit, refuse, .. },
+                ActionKind::Promote(promotion),
                 Step::Asked { control: Control::Look, .. },
-                looked,
-            ) => {
-                if let (Some(chosen), Answer::Reach { run_id, .. }) = (process, looked)
-                    && *chosen != run_id
-                    && !self.has(Defect::HistoryNotChecked)
-                {
-                    self.end_run(n, i, Err(("it was restarted".to_owned(), true)));
-                    return;
+                Answer::Reach { run_id, .. },
+            ) => match self.after_look(promotion, &run_id) {
+                Some(control) => {
+                    self.set_step(n, i, Step::Say(control));
+                    self.push_runs(n);
                 }
-                let numbers = |names: &[primacy_core::MemberName]| names.iter().map(member_number).collect();
-                let expected = expected.clone().filter(|_| !self.has(Defect::HistoryNotChecked));
-                let refuse = numbers(refuse);
-                let control = Control::Promote { expected, admit: numbers(admit), refuse };
-                self.set_step(n, i, Step::Say(control));
-                self.push_runs(n);
-            }
+                None => self.end_run(n, i, Err(("it was restarted".to_owned(), true))),
+            },
             (_, Step::Asked { .. }, answer) => {
                 let outcome = World::outcome(&run.action, answer);
                 self.end_run(n, i, outcome);
@@ -262,13 +254,26 @@ impl World {
         }
     }
 
+    /// What is said to a candidate that was looked at; none where it is another process than the one that was chosen.
+    pub(crate) fn after_look(&self, promotion: &Promotion, run_id: &str) -> Option<Control> {
+        let checked = !self.has(Defect::HistoryNotChecked);
+        if checked && promotion.run_id.as_ref().is_some_and(|chosen| chosen != run_id) {
+            return None;
+        }
+        let numbers = |names: &[primacy_core::MemberName]| names.iter().map(member_number).collect();
+        let expected = promotion.expected.clone().filter(|_| checked);
+        Some(Control::Promote {
+            expected,
+            admit: numbers(&promotion.admit),
+            refuse: numbers(&promotion.refuse),
+        })
+    }
+
     fn outcome(action: &Action, answer: Answer) -> Result<Outcome, (String, bool)> {
         Ok(match (&action.kind, answer) {
-            (ActionKind::Promote { .. }, Answer::Promoted { run_id, replid, start, previous, refused }) => {
-                let previous = previous.filter(|id| *id != replid);
-                let start = Position { replid, offset_bytes: start };
-                let refused = refused.into_iter().map(member).collect();
-                Outcome::Promoted { lineage: Lineage { run_id, start, previous }, refused }
+            (ActionKind::Promote(_), answer @ Answer::Promoted { .. }) => {
+                let promoted = promoted(answer).map(Outcome::Promoted);
+                return promoted.ok_or_else(|| ("an answer to another question".to_owned(), false));
             }
             (ActionKind::Lift { .. }, _) => Outcome::Lifted,
             (ActionKind::Detach, _) => Outcome::Detached,
@@ -318,7 +323,7 @@ impl World {
         let opens = matches!(
             run.action.kind,
             ActionKind::Lift { .. }
-                | ActionKind::Promote { .. }
+                | ActionKind::Promote(_)
                 | ActionKind::Open { .. }
                 | ActionKind::SetFence { .. }
         );
@@ -343,8 +348,7 @@ impl World {
                 self.ask_all(n);
                 let outcome = crate::defect::bend_outcome(self.defect, outcome);
                 let wall = self.wall();
-                let command = conclude(&self.nodes[n].state, &run.action, &outcome, run.started, wall);
-                if let Some(command) = command {
+                for command in conclude(&self.nodes[n].state, &run.action, &outcome, run.started, wall) {
                     let command = crate::defect::bend_command(self, n, command);
                     self.propose(n, command);
                 }
@@ -410,17 +414,16 @@ impl World {
         n: usize,
         id: u32,
         result: Result<Sealed, String>,
-        fetched: u64,
+        fetched_bytes: u64,
+        promoted: Option<Promoted>,
     ) {
         let Some(i) = self.elsewhere(n, id) else { return };
         match result {
             Ok(sealed) => {
                 let end = Position { replid: sealed.replid, offset_bytes: sealed.end.offset };
-                self.end_run(
-                    n,
-                    i,
-                    Ok(Outcome::Rescued { end, fetched_bytes: fetched, complete: sealed.complete }),
-                );
+                let complete = sealed.complete;
+                let promoted = promoted.map(|promoted| (promoted, Duration::ZERO));
+                self.end_run(n, i, Ok(Outcome::Rescued { end, fetched_bytes, complete, promoted }));
             }
             Err(why) => self.elsewhere_failed(n, i, why),
         }
@@ -477,6 +480,15 @@ fn fenced(answer: Answer) -> Option<Fenced> {
         _ => return None,
     };
     Some(Fenced { code, run_id, end: Position { replid, offset_bytes } })
+}
+
+/// What a member says once it has become primary.
+pub(crate) fn promoted(answer: Answer) -> Option<Promoted> {
+    let Answer::Promoted { run_id, replid, start, previous, refused } = answer else { return None };
+    let previous = previous.filter(|id| *id != replid);
+    let start = Position { replid, offset_bytes: start };
+    let refused = refused.into_iter().map(member).collect();
+    Some(Promoted { lineage: Lineage { run_id, start, previous }, refused })
 }
 
 /// The number of the member at a host.

@@ -169,8 +169,8 @@ impl World {
             }
             Message::SealedIs { id, sealed } => self.job_sealed(n, id, sealed.map(|s| *s)),
             Message::Rescue { id, action, within_us } => self.begin_rescue(n, from, id, *action, within_us),
-            Message::Rescued { id, result, fetched } => {
-                self.rescue_answered(n, id, result.map(|s| *s), fetched);
+            Message::Rescued { id, result, fetched, promoted } => {
+                self.rescue_answered(n, id, result.map(|s| *s), fetched, promoted.map(|p| *p));
             }
             Message::Fetch { id, of, from: offset } => {
                 let tail = self.kept_tail(n, of).filter(|t| t.start <= offset).map(|t| t.end);

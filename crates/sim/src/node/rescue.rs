@@ -1,6 +1,6 @@
 //! A rescue on the node that does it: seal where the tail is kept, fetch it once, have the candidate read it.
 
-use super::act::holder_of;
+use super::act::{holder_of, promoted};
 use super::post::Tail;
 use crate::coverage::Mark;
 use crate::defect::Defect;
@@ -8,7 +8,7 @@ use crate::history::Place;
 use crate::message::{Answer, Control, Message, Sealed};
 use crate::setup::member_number;
 use crate::world::World;
-use primacy_core::{Action, ActionKind, Epoch, Moment, Phase, Revision};
+use primacy_core::{Action, ActionKind, Epoch, Moment, Phase, Promoted, Revision};
 use std::time::Duration;
 
 #[derive(Clone, Debug)]
@@ -18,6 +18,9 @@ enum Step {
     Fetching,
     Pointing,
     Reading,
+    /// It has read all, and is promoted: looked at first.
+    Looking,
+    Promoting,
 }
 
 #[derive(Clone, Debug)]
@@ -31,6 +34,7 @@ pub(crate) struct Job {
     asked: u32,
     sealed: Option<Sealed>,
     fetched: u64,
+    promoted: Option<Promoted>,
     again_at: Moment,
 }
 
@@ -50,6 +54,7 @@ impl World {
             asked,
             sealed: None,
             fetched: 0,
+            promoted: None,
             again_at: at,
         });
         if holder == n {
@@ -101,28 +106,36 @@ impl World {
         let _ = m;
         let job = self.nodes[n].jobs[i].clone();
         match (&job.step, answer) {
-            (Step::Reaching, Answer::Reach { replid, read, primary, .. }) => {
-                if primary {
-                    self.end_job(n, i, Err("it is a primary already".to_owned()));
-                } else {
-                    self.reached(n, i, &replid, read);
+            (Step::Looking, Answer::Reach { run_id, .. }) => self.looked(n, i, &run_id),
+            (Step::Promoting, answer) => self.end_promoted(n, i, promoted(answer)),
+            (Step::Looking, _) => self.end_promoted(n, i, None),
+            (Step::Reaching, Answer::Reach { replid, read, primary, second, .. }) => {
+                match (primary, second) {
+                    (false, _) => self.reached(n, i, &replid, read, false),
+                    (true, Some((replid, read))) => self.reached(n, i, &replid, read, true),
+                    (true, None) => self.end_job(n, i, Err("it is a primary already".to_owned())),
                 }
             }
             (Step::Pointing, _) => {
                 self.nodes[n].jobs[i].step = Step::Reading;
                 self.ask_reach(n, i);
             }
+            (Step::Reading, Answer::Reach { primary: true, .. }) => {
+                self.end_job(n, i, Err("it was promoted meanwhile".to_owned()));
+            }
             (Step::Reading, Answer::Reach { replid, read, .. }) => self.has_read(n, i, &replid, read),
             _ => {}
         }
     }
 
-    fn reached(&mut self, n: usize, i: usize, replid: &str, read: u64) {
+    fn reached(&mut self, n: usize, i: usize, replid: &str, read: u64, promoted: bool) {
         let job = self.nodes[n].jobs[i].clone();
         let Some(sealed) = job.sealed else { return };
         let same = replid == sealed.replid;
         if same && read >= sealed.end.offset {
-            self.end_job(n, i, Ok(sealed));
+            self.goes_on_to_promote(n, i);
+        } else if promoted {
+            self.end_job(n, i, Err("it is a primary already".to_owned()));
         } else if !same || read < sealed.start {
             self.coverage.mark(Mark::TailGap);
             self.end_job(n, i, Err("the tail does not join what the candidate holds".to_owned()));
@@ -171,11 +184,54 @@ impl World {
             self.end_job(n, i, Err("it holds another history".to_owned()));
         } else if read >= sealed.end.offset {
             self.coverage.mark(Mark::TailRead);
-            self.end_job(n, i, Ok(sealed));
+            self.goes_on_to_promote(n, i);
         } else {
             self.nodes[n].jobs[i].asked = 0;
             self.nodes[n].jobs[i].again_at = self.clock(n);
         }
+    }
+
+    /// All is read: it is promoted where that was asked for and the tail is all that there was.
+    fn goes_on_to_promote(&mut self, n: usize, i: usize) {
+        let job = &self.nodes[n].jobs[i];
+        let complete = job.sealed.as_ref().is_some_and(|sealed| sealed.complete);
+        let asked = matches!(&job.action.kind, ActionKind::Rescue { then: Some(_), .. });
+        if asked && complete {
+            self.say_to_candidate(n, i, Step::Looking, Control::Look);
+        } else {
+            self.end_promoted(n, i, None);
+        }
+    }
+
+    fn say_to_candidate(&mut self, n: usize, i: usize, step: Step, control: Control) {
+        let action = self.nodes[n].jobs[i].action.clone();
+        let asked = Some(())
+            .filter(|()| self.may_go_on(n, action.epoch))
+            .and_then(|()| self.ask_member(n, member_number(&action.member), Some(action.epoch), control));
+        match asked {
+            Some((id, _)) => (self.nodes[n].jobs[i].asked, self.nodes[n].jobs[i].step) = (id, step),
+            None => self.end_promoted(n, i, None),
+        }
+    }
+
+    fn looked(&mut self, n: usize, i: usize, run_id: &str) {
+        let ActionKind::Rescue { then: Some(promotion), .. } = self.nodes[n].jobs[i].action.kind.clone()
+        else {
+            return;
+        };
+        match self.after_look(&promotion, run_id) {
+            Some(control) => self.say_to_candidate(n, i, Step::Promoting, control),
+            None => self.end_promoted(n, i, None),
+        }
+    }
+
+    fn end_promoted(&mut self, n: usize, i: usize, promoted: Option<Promoted>) {
+        if promoted.is_some() {
+            self.coverage.mark(Mark::PromotedAtTailEnd);
+        }
+        let Some(sealed) = self.nodes[n].jobs[i].sealed.clone() else { return };
+        self.nodes[n].jobs[i].promoted = promoted;
+        self.end_job(n, i, Ok(sealed));
     }
 
     pub(crate) fn rescue_tick(&mut self, n: usize) {
@@ -198,8 +254,13 @@ impl World {
         let mut i = 0;
         while i < self.nodes[n].jobs.len() {
             let job = &self.nodes[n].jobs[i];
+            let of_it = member_number(&job.action.member) == m;
+            if of_it && matches!(job.step, Step::Looking | Step::Promoting) {
+                self.end_promoted(n, i, None);
+                continue;
+            }
             let waits = matches!(job.step, Step::Reaching | Step::Pointing | Step::Reading);
-            if waits && member_number(&job.action.member) == m {
+            if waits && of_it {
                 self.end_job(n, i, Err("the connection to the candidate ended".to_owned()));
                 continue;
             }
@@ -212,7 +273,8 @@ impl World {
         if self.nodes[n].jobs.is_empty() {
             self.nodes[n].offer = None;
         }
-        let message = Message::Rescued { id: job.id, result: result.map(Box::new), fetched: job.fetched };
+        let (id, result, promoted) = (job.id, result.map(Box::new), job.promoted.map(Box::new));
+        let message = Message::Rescued { id, result, fetched: job.fetched, promoted };
         self.tell(n, job.from, message);
     }
 }

@@ -94,6 +94,7 @@ impl World {
             read: server.reach(),
             applied: server.place.offset,
             primary: server.is_primary(),
+            second: server.replid2.map(|(id, second)| (replid(id), second.saturating_sub(1))),
             syncing: server.stage == super::Stage::Copying,
         }
     }
