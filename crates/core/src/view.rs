@@ -233,8 +233,9 @@ pub struct Observation {
     pub reach: Reach,
     /// The last time it answered, and what it said; kept while it is down.
     pub last_up: Option<(Moment, MemberStatus)>,
-    /// The highest rate at which its offset grew over the last ten seconds, bytes a second.
-    pub rate_peak_bytes: u64,
+    /// The highest rate at which its offset grew over the last ten seconds, bytes a second; none while it was not watched
+    /// for long enough to say.
+    pub rate_peak_bytes: Option<u64>,
 }
 
 impl Observation {
@@ -413,9 +414,10 @@ impl View {
                 Reach::Down { .. } => observation.last_up.as_ref().map(|(at, status)| (*at, status)),
             };
             let ours = |s: &MemberStatus| is_the_one(s, &primary.lineage);
-            if let Some((_, status)) = answer.filter(|(_, s)| ours(s)) {
-                let peak = (status.run_id.clone(), observation.rate_peak_bytes);
-                self.rates.insert((name.clone(), node), peak);
+            if let (Some((_, status)), Some(rate)) =
+                (answer.filter(|(_, s)| ours(s)), observation.rate_peak_bytes)
+            {
+                self.rates.insert((name.clone(), node), (status.run_id.clone(), rate));
             }
             let known = self.last_of_primary.get(name);
             let known = known.filter(|(_, s)| ours(s)).map(|(at, s)| (s.offset_bytes, *at));
@@ -480,12 +482,13 @@ impl View {
         is_the_one(status, lineage).then_some((*at, status))
     }
 
-    /// The highest rate at which any node saw the present primary's stream grow, bytes a second.
-    pub fn rate_of_primary(&self, group: &Group) -> u64 {
-        let Some(primary) = &group.primary else { return 0 };
+    /// The highest rate at which any node saw the present primary's stream grow, bytes a second; none where no node
+    /// watched it for long enough to say.
+    pub fn rate_of_primary(&self, group: &Group) -> Option<u64> {
+        let primary = group.primary.as_ref()?;
         let of_group = self.rates.iter().filter(|((name, _), _)| *name == group.spec.name);
         let of_it = of_group.filter(|(_, (run_id, _))| *run_id == primary.lineage.run_id);
-        of_it.map(|(_, (_, rate))| *rate).max().unwrap_or(0)
+        of_it.map(|(_, (_, rate))| *rate).max()
     }
 
     /// The sites that have a voting node.

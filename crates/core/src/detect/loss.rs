@@ -3,10 +3,11 @@
 //! The last sample of the primary's offset is grown by twice the highest rate of the last ten seconds up to its end:
 //! a burst may have begun within the interval that the rate was taken over. On
 //! top comes one turn of the primary's event loop: replies are written before the replication stream, so a killed
-//! Redis may have answered that much which nobody received.
+//! Redis may have answered that much which nobody received. A primary that nobody watched for long enough to know its
+//! rate may have lost any amount: unknown, which is over every budget but `any`.
 
 use crate::view::View;
-use crate::{Group, Loss, Moment};
+use crate::{Group, GroupKind, Loss, Moment};
 use std::time::Duration;
 
 /// Bytes of the stream that one client can be ahead by within a turn of the event loop.
@@ -19,8 +20,17 @@ pub fn residue(group: &Group, view: &View) -> Loss {
     if group.primary.is_none() {
         return Loss::Exact(0);
     }
-    let Some((_, last)) = view.last_of_primary(group) else { return Loss::Unknown };
-    Loss::AtMost(turn(view.rate_of_primary(group).saturating_mul(2), last.clients))
+    let (Some((_, last)), Some(rate)) = (view.last_of_primary(group), rate(group, view)) else {
+        return Loss::Unknown;
+    };
+    Loss::AtMost(turn(rate, last.clients))
+}
+
+/// Bytes a second that it may have grown by since.
+fn rate(group: &Group, view: &View) -> Option<u64> {
+    // What has no stream does not grow.
+    let none = (group.spec.kind != GroupKind::Redis).then_some(0);
+    none.or_else(|| view.rate_of_primary(group)).map(|rate| rate.saturating_mul(2))
 }
 
 fn turn(rate: u64, clients: u64) -> u64 {
@@ -32,8 +42,9 @@ pub(crate) fn estimate(group: &Group, view: &View, reach_bytes: u64, end: Moment
     if group.primary.is_none() {
         return Loss::Exact(0);
     }
-    let Some((at, last)) = view.last_of_primary(group) else { return Loss::Unknown };
-    let rate = view.rate_of_primary(group).saturating_mul(2);
+    let (Some((at, last)), Some(rate)) = (view.last_of_primary(group), rate(group, view)) else {
+        return Loss::Unknown;
+    };
     let grown = per(rate, end.since(at));
     let turn = turn(rate, last.clients);
     let behind = last.offset_bytes.saturating_add(grown).saturating_sub(reach_bytes);

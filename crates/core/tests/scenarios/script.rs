@@ -36,7 +36,7 @@ pub fn execute(world: &mut World, line: &str) -> Vec<String> {
         "firewall" => server(world, args[0], |s| s.resets = true),
         "restart" => restart(world, args),
         "weaken" => server(world, args[0], |s| s.min_replicas = number(args[1])),
-        "rate" => server(world, args[0], |s| s.rate = number(args[1])),
+        "rate" => server(world, args[0], |s| s.rate = (args[1] != "unknown").then(|| number(args[1]))),
         "patient" => server(world, args[0], |s| s.patient = true),
         "isolate" => world.isolated = Some(SiteName::new(args[0]).unwrap()),
         "rejoin" => world.isolated = None,

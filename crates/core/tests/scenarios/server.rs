@@ -27,8 +27,8 @@ pub struct Server {
     pub min_replicas: u64,
     pub keys: u64,
     pub read_only: bool,
-    /// How fast its stream grew at its fastest, bytes a second.
-    pub rate: u64,
+    /// How fast its stream grew at its fastest, bytes a second; none while no node has watched it for long enough.
+    pub rate: Option<u64>,
     /// Somebody has told it not to notice silent replicas.
     pub patient: bool,
     /// Members whose replication it refuses.
@@ -55,7 +55,7 @@ impl Server {
             min_replicas: 1_000_000,
             keys: 0,
             read_only: true,
-            rate: 0,
+            rate: Some(0),
             patient: false,
             refuses: BTreeSet::new(),
         }

@@ -93,6 +93,6 @@ impl Teller {
         let last_up = self.last_up.clone().filter(|_| matches!(reach, Reach::Down { .. }));
         let (group, member) = (self.group.clone(), self.member.clone());
         // Without room it is left to the next look, which says the same and newer.
-        let _ = self.sink.try_send(Sighting { group, member, at, reach, last_up, rate_peak_bytes: 0 });
+        let _ = self.sink.try_send(Sighting { group, member, at, reach, last_up, rate_peak_bytes: None });
     }
 }

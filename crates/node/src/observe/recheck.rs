@@ -165,7 +165,7 @@ mod tests {
             sentinels: 0,
             rtt_us: 0,
         };
-        Observation { at: Moment(moment), reach: Reach::Up(status), last_up: None, rate_peak_bytes: 0 }
+        Observation { at: Moment(moment), reach: Reach::Up(status), last_up: None, rate_peak_bytes: Some(0) }
     }
 
     fn ended(moment: u64) -> Observation {
@@ -176,7 +176,7 @@ mod tests {
             exited_pid: None,
             detail: String::new(),
         };
-        Observation { at: Moment(moment), reach, last_up: None, rate_peak_bytes: 0 }
+        Observation { at: Moment(moment), reach, last_up: None, rate_peak_bytes: Some(0) }
     }
 
     #[test]

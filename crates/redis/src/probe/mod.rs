@@ -36,8 +36,9 @@ pub struct Sighting {
     pub reach: Reach,
     /// While it does not answer: the last time it did, and what it said.
     pub last_up: Option<(Moment, MemberStatus)>,
-    /// The highest rate at which its offset grew over the last ten seconds, bytes a second.
-    pub rate_peak_bytes: u64,
+    /// The highest rate at which its offset grew over the last ten seconds, bytes a second; none while the process was
+    /// watched for less than a second of them.
+    pub rate_peak_bytes: Option<u64>,
 }
 
 /// Watches one member.

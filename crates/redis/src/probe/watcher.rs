@@ -396,7 +396,7 @@ impl Watcher {
     }
 
     fn on_status(&mut self, status: MemberStatus, at: Moment) {
-        self.rate.record(at, status.reach_bytes());
+        self.rate.record(at, &status.run_id, status.reach_bytes());
         self.down = Down::default();
         self.dialing = None;
         self.dial_at = None;

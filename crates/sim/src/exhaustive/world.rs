@@ -379,7 +379,7 @@ impl World {
                 let reach = self.reach(n, m, since);
                 // While it answers, that is its last answer.
                 let last_up = last_up.filter(|_| matches!(reach, Reach::Down { .. }));
-                let observation = Observation { at: self.now, reach, last_up, rate_peak_bytes: RATE };
+                let observation = Observation { at: self.now, reach, last_up, rate_peak_bytes: Some(RATE) };
                 let state = Rc::clone(&self.state);
                 if let Some(group) = state.groups.values().next() {
                     self.see().record(group, &key.1, node_id(n), observation);

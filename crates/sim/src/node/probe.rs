@@ -13,6 +13,10 @@ const EVERY: Duration = Duration::from_millis(100);
 const SILENCE: Duration = Duration::from_millis(300);
 const DIAL_WITHIN: Duration = Duration::from_secs(3);
 const RATE_SECONDS: u64 = 10;
+/// Two answers further apart tell an average, and no peak.
+const RATE_APART_MAX: Duration = Duration::from_secs(1);
+/// So much of the last seconds must have been watched for a peak to be known.
+const RATE_WATCHED_MIN: Duration = Duration::from_secs(1);
 /// So long a standby that claims a link to a primary whose connection ended is asked again and again.
 const RECHECK_FOR: Duration = Duration::from_secs(1);
 
@@ -36,32 +40,50 @@ pub(crate) struct Prober {
     connect: Option<ConnectFailure>,
     exited: Option<u32>,
     last_up: Option<(Moment, MemberStatus)>,
-    /// The fastest growth in each of the last seconds.
-    peaks: Vec<(u64, u64)>,
-    rate_from: Option<(Moment, u64)>,
+    rate: RatePeak,
 }
 
-impl Prober {
-    fn record_rate(&mut self, at: Moment, offset: u64) {
-        let Some((before, from)) = self.rate_from else {
-            self.rate_from = Some((at, offset));
+/// How fast a process was seen to grow: the same as the prober that ships.
+#[derive(Default)]
+struct RatePeak {
+    run_id: String,
+    last: Option<(Moment, u64)>,
+    /// The last seconds: which, the fastest growth in it, and how much of it was watched.
+    seconds: Vec<(u64, u64, Duration)>,
+}
+
+impl RatePeak {
+    fn record(&mut self, at: Moment, run_id: &str, offset: u64) {
+        if self.run_id != run_id {
+            *self = RatePeak { run_id: run_id.to_owned(), ..RatePeak::default() };
+        }
+        let Some((before, from)) = self.last else {
+            self.last = Some((at, offset));
             return;
         };
         let apart = at.since(before);
         if apart < Duration::from_millis(20) {
             return;
         }
-        self.rate_from = Some((at, offset));
+        self.last = Some((at, offset));
         let rate = offset.saturating_sub(from) * 1_000_000 / apart.as_micros() as u64;
-        self.peaks.retain(|(second, _)| second + RATE_SECONDS > at.0 / 1_000_000);
-        self.peaks.push((at.0 / 1_000_000, rate));
+        let watched = if apart <= RATE_APART_MAX { apart } else { Duration::ZERO };
+        let second = at.0 / 1_000_000;
+        self.seconds.retain(|(number, ..)| number + RATE_SECONDS > second);
+        match self.seconds.iter_mut().find(|(number, ..)| *number == second) {
+            Some((_, peak, so_far)) => (*peak, *so_far) = ((*peak).max(rate), *so_far + watched),
+            None => self.seconds.push((second, rate, watched)),
+        }
     }
 
-    fn peak(&self, at: Moment) -> u64 {
-        let recent = self.peaks.iter().filter(|(second, _)| second + RATE_SECONDS > at.0 / 1_000_000);
-        recent.map(|(_, rate)| *rate).max().unwrap_or(0)
+    fn peak(&self, at: Moment) -> Option<u64> {
+        let recent = || self.seconds.iter().filter(|(number, ..)| number + RATE_SECONDS > at.0 / 1_000_000);
+        let watched: Duration = recent().map(|(_, _, watched)| *watched).sum();
+        (watched >= RATE_WATCHED_MIN).then(|| recent().map(|(_, rate, _)| *rate).max().unwrap_or(0))
     }
+}
 
+impl Prober {
     fn observation(&self, at: Moment) -> Observation {
         let (reach, last_up) = match (&self.last_up, self.up) {
             (Some((_, status)), true) => (Reach::Up(status.clone()), None),
@@ -78,7 +100,7 @@ impl Prober {
         };
         // While it is silent its last seconds are those before its last answer.
         let answered = self.last_up.as_ref().map_or(at, |(at, _)| *at);
-        Observation { at, reach, last_up, rate_peak_bytes: self.peak(answered) }
+        Observation { at, reach, last_up, rate_peak_bytes: self.rate.peak(answered) }
     }
 
     fn go_down(&mut self, since: Moment) {
@@ -219,7 +241,7 @@ impl World {
         }
         p.dialing = None;
         p.question = None;
-        p.rate_from = None;
+        p.rate.last = None;
         let before = p.session.replace(conn);
         if let Some(old) = before {
             self.close(old, End::Node(n), Payload::Fin);
@@ -271,18 +293,19 @@ impl World {
     }
 
     fn status_answered(&mut self, n: usize, m: usize, answer: Answer) {
-        let at = self.clock(n);
         let Answer::Status(status) = answer else { return };
         let p = &mut self.nodes[n].probers[m];
-        p.question = None;
-        p.record_rate(at, status.reach_bytes());
+        let Some(question) = p.question.take() else { return };
+        // It says how the server was when it answered, and the network may have kept the answer since.
+        let at = question.asked_at;
+        p.rate.record(at, &status.run_id, status.reach_bytes());
         (p.ended, p.connect, p.exited) = (None, None, None);
         p.up = true;
         p.last_up = Some((at, *status));
         if let Some((conn, _)) = p.dialing.take() {
             self.close(conn, End::Node(n), Payload::Fin);
         }
-        self.tell_sighting(n, m);
+        self.tell_sighting_of(n, m, at);
     }
 
     /// The process on this node's host has exited, and the kernel has told this node.
@@ -298,10 +321,14 @@ impl World {
     }
 
     fn tell_sighting(&mut self, n: usize, m: usize) {
-        let at = self.clock(n);
-        let observation = self.nodes[n].probers[m].observation(at);
+        self.tell_sighting_of(n, m, self.clock(n));
+    }
+
+    /// Says how the member was at a moment.
+    fn tell_sighting_of(&mut self, n: usize, m: usize, at: Moment) {
+        let (now, observation) = (self.clock(n), self.nodes[n].probers[m].observation(at));
         if let Some(seat) = self.nodes[n].seat.as_mut() {
-            seat.hear(n, at);
+            seat.hear(n, now);
             self.take_in(n, n, m, observation.clone());
         }
         let before = self.nodes[n].own.get(&m);

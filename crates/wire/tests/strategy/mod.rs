@@ -538,7 +538,7 @@ pub(crate) fn observation(now: Moment) -> impl Strategy<Value = Observation> {
     );
     let status = member_status().boxed();
     let reach = prop_oneof![status.clone().prop_map(Reach::Up), down.boxed()].boxed();
-    (past(), reach, option::of((past(), status)), number())
+    (past(), reach, option::of((past(), status)), option::of(number()))
         .prop_map(|(at, reach, last_up, rate_peak_bytes)| Observation { at, reach, last_up, rate_peak_bytes })
 }
 

@@ -77,7 +77,7 @@ fn up(at: u64, offset_bytes: u64, link_up: bool) -> Observation {
         sentinels: 0,
         rtt_us: at,
     };
-    Observation { at: Moment(at), reach: Reach::Up(status), last_up: None, rate_peak_bytes: 0 }
+    Observation { at: Moment(at), reach: Reach::Up(status), last_up: None, rate_peak_bytes: Some(0) }
 }
 
 #[test]
