@@ -192,6 +192,12 @@ pub(crate) fn draw(setup: &Setup, dice: &mut Dice) -> (Vec<Fault>, u64) {
     (faults, calm_at.max(30_000_000) + 1_000)
 }
 
+/// A member that is not there yet when everything else begins.
+pub(crate) fn late(m: usize, lasts: u64) -> Fault {
+    let act = Act::KillServer { m };
+    Fault { at: 1_000_001, lasts, act, hit: vec![], ends: vec![], conn: None, begun: false }
+}
+
 fn act(kind: usize, setup: &Setup, dice: &mut Dice) -> Option<Act> {
     let redis = setup.spec.kind == GroupKind::Redis;
     let m = dice.index(setup.members.len());

@@ -25,7 +25,7 @@ pub(crate) struct LeaseAsk {
 pub(crate) struct Batch {
     /// The reporter's clock when it was sent.
     pub(crate) sent_at: u64,
-    pub(crate) seen: Vec<(usize, Observation)>,
+    pub(crate) seen: Vec<(usize, Rc<Observation>)>,
     pub(crate) witness: Option<WitnessReport>,
     pub(crate) holder: Option<HolderReport>,
     pub(crate) gates: Option<GateReport>,

@@ -54,6 +54,10 @@ pub(crate) struct Setup {
     /// Whether a node has a gate.
     pub(crate) gates: Vec<bool>,
     pub(crate) spec: GroupSpec,
+    /// How much of its stream a primary keeps for replicas that come back.
+    pub(crate) backlog_bytes: u64,
+    /// Members that hold data of their own before the group has its first primary.
+    pub(crate) with_data: usize,
     pub(crate) faults: Vec<Fault>,
     /// When the last fault is over at the latest, and when the run is.
     pub(crate) calm_at: u64,
@@ -136,6 +140,8 @@ impl Setup {
             same_host: nodes.iter().map(|_| None).collect(),
             gates,
             spec,
+            backlog_bytes: 1 << 20,
+            with_data: 0,
             faults: vec![],
             calm_at: 0,
             end_at: 0,
@@ -148,7 +154,22 @@ impl Setup {
         setup.calm_at = calm_at;
         setup.end_at = (calm_at + 22_000_000).max(60_000_000);
         setup.faults = faults;
+        setup.draw_beginning(&mut Dice::new(seed, 5));
         setup
+    }
+
+    /// What is seldom and would hardly ever be met by itself.
+    fn draw_beginning(&mut self, dice: &mut Dice) {
+        if dice.chance(20) {
+            self.backlog_bytes = dice.pick(&[4 << 10, 16 << 10, 64 << 10]);
+        }
+        let (late, with_data) = (dice.chance(4), dice.chance(3));
+        if self.spec.kind == GroupKind::Redis && late {
+            let m = dice.index(self.members.len());
+            self.faults.insert(0, fault::late(m, dice.range(7_000_000, 12_000_000)));
+        } else if self.spec.kind == GroupKind::Redis && with_data {
+            self.with_data = 2;
+        }
     }
 
     fn draw_hosts(&mut self, dice: &mut Dice) {

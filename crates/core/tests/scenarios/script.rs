@@ -27,6 +27,7 @@ pub fn execute(world: &mut World, line: &str) -> Vec<String> {
             nodes => world.open_gates(nodes.iter().map(|n| NodeId(number(n.trim_start_matches('n'))))),
         },
         "lead" => world.lead(number(args[0]), number(args[1])),
+        "lead-told" => world.lead_told(number(args[0]), number(args[1])),
         "wait" => world.wait(humantime(args[0])),
         "kill" => server(world, args[0], |s| (s.alive, s.frozen, s.link_up) = (false, false, false)),
         "freeze" => server(world, args[0], |s| s.frozen = true),

@@ -519,10 +519,28 @@ impl World {
 
     /// Another node leads, with nothing but the state.
     pub fn lead(&mut self, node: u64, term: u64) {
+        self.lead_with(node, term, BTreeMap::new());
+    }
+
+    /// The same, and the nodes tell it what they saw last before it led.
+    pub fn lead_told(&mut self, node: u64, term: u64) {
+        let mut seen = std::mem::take(&mut self.view.seen);
+        for by_node in seen.values_mut() {
+            by_node.retain(|n, _| !self.down_nodes.contains(n));
+        }
+        self.lead_with(node, term, seen);
+    }
+
+    fn lead_with(
+        &mut self,
+        node: u64,
+        term: u64,
+        seen: BTreeMap<(GroupName, MemberName), BTreeMap<NodeId, Observation>>,
+    ) {
         let nodes = self.view.nodes.clone();
         let since = self.now;
         self.view =
-            View { me: NodeId(node), term: Term(term), leading_since: since, nodes, ..View::default() };
+            View { me: NodeId(node), term: Term(term), leading_since: since, nodes, seen, ..View::default() };
         self.view.holder_since.insert(group(), since);
         self.observe();
         self.settle();

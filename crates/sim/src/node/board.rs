@@ -57,9 +57,9 @@ impl World {
             known: Known::default(),
         };
         self.nodes[n].seat = Some(seat);
-        let own: Vec<(usize, Observation)> = self.nodes[n].own.iter().map(|(m, o)| (*m, o.clone())).collect();
+        let own: Vec<_> = self.nodes[n].own.iter().map(|(m, o)| (*m, o.clone())).collect();
         for (m, observation) in own {
-            self.take_in(n, n, m, observation);
+            self.take_in(n, n, m, Observation::clone(&observation));
         }
         self.take_in_own_reports(n);
         self.follow_state(n);

@@ -32,6 +32,7 @@ use probe::Prober;
 use raft::Raft;
 use rescue::Job;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::time::Duration;
 
 /// How often a node looks at its clock.
@@ -53,7 +54,7 @@ pub(crate) struct Node {
     apply_due: Option<u64>,
     pub(crate) probers: Vec<Prober>,
     /// What it saw last of each member.
-    pub(crate) own: BTreeMap<usize, Observation>,
+    pub(crate) own: BTreeMap<usize, Rc<Observation>>,
     pub(crate) own_witness: Option<WitnessReport>,
     pub(crate) own_holder: Option<HolderReport>,
     pub(crate) own_gates: Option<GateReport>,

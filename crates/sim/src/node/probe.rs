@@ -7,6 +7,7 @@ use crate::redis::pid;
 use crate::world::World;
 use primacy_core::view::{ConnectFailure, LinkEnd, MemberRole, MemberStatus, Observation, Reach};
 use primacy_core::{Epoch, Moment};
+use std::rc::Rc;
 use std::time::Duration;
 
 const EVERY: Duration = Duration::from_millis(100);
@@ -333,7 +334,7 @@ impl World {
         }
         let before = self.nodes[n].own.get(&m);
         self.nodes[n].news |= before.is_none_or(|b| observation.reach.is_news_after(&b.reach));
-        self.nodes[n].own.insert(m, observation);
+        self.nodes[n].own.insert(m, Rc::new(observation));
     }
 
     /// Asks a member over the warm session. None without one.

@@ -4,6 +4,7 @@ use crate::message::{Batch, Message};
 use crate::world::World;
 use primacy_core::Moment;
 use primacy_core::view::{Observation, Reach};
+use std::rc::Rc;
 
 const EVERY_US: u64 = 100_000;
 
@@ -44,7 +45,7 @@ impl World {
         // A moment of the reporter's clock is so long ago; of ours that is then.
         let ours = |theirs: Moment| Moment(at.0.saturating_sub(batch.sent_at.saturating_sub(theirs.0)));
         for (m, observation) in batch.seen {
-            self.take_in(n, from, m, translated(observation, ours));
+            self.take_in(n, from, m, translated(Rc::unwrap_or_clone(observation), ours));
         }
         if let Some(mut report) = batch.witness {
             (report.at, report.heard_at) = (ours(report.at), ours(report.heard_at));

@@ -103,8 +103,6 @@ pub(crate) struct Server {
 
 /// Where a replica is that is none of ours.
 pub(crate) const STRANGER: &str = "10.8.8.8";
-/// Bytes of the stream that a primary keeps for replicas that come back.
-const BACKLOG_BYTES: u64 = 1 << 20;
 
 impl Server {
     pub(crate) fn new(site: usize, place: Place, replid: u32) -> Server {

@@ -1,6 +1,6 @@
 //! A server as the source of a stream.
 
-use super::{BACKLOG_BYTES, Replica, Source, Stage, replid};
+use super::{Replica, Source, Stage, replid};
 use crate::coverage::Mark;
 use crate::history::Place;
 use crate::message::{Payload, Who};
@@ -20,7 +20,7 @@ impl World {
         }
         let heard_s = server.wall_s(now);
         let place = server.place;
-        let kept = server.backlog_from.max(place.offset.saturating_sub(BACKLOG_BYTES));
+        let kept = server.backlog_from.max(place.offset.saturating_sub(self.setup.backlog_bytes));
         let same = history == replid(server.replid)
             || server.replid2.is_some_and(|(id, until)| history == replid(id) && from < until);
         let partial = same && kept <= from && from <= place.offset;
