@@ -92,8 +92,8 @@ defects! {
     GateLiesShut,
     /// A gate leads to a candidate before its promotion is committed.
     GateOpensEarly,
-    /// A holder is told of bytes before they were received.
-    HolderFedBeforeReceipt,
+    /// A holder acknowledges bytes before it has received them.
+    HolderAcksAhead,
 }
 
 pub(crate) fn bend_times(defect: Option<Defect>, times: SafetyTimes) -> SafetyTimes {

@@ -24,6 +24,8 @@ pub(crate) enum Wish {
 pub(crate) enum Act {
     KillPrimary {
         child: bool,
+        /// In the turn of its event loop that answers the next write.
+        amid: bool,
     },
     /// The primary dies while its replicas do not hear it.
     KillBehind {
@@ -205,7 +207,7 @@ fn act(kind: usize, setup: &Setup, dice: &mut Dice) -> Option<Act> {
     let (a, b) = (dice.index(SITES), dice.index(SITES));
     let other = (a + 1 + dice.index(SITES - 1)) % SITES;
     Some(match kind {
-        0 => Act::KillPrimary { child: dice.chance(15) },
+        0 => Act::KillPrimary { child: dice.chance(15), amid: dice.chance(50) },
         1 => Act::KillServer { m },
         2 => Act::FreezePrimary,
         3 => Act::FreezeServer { m },
@@ -249,7 +251,10 @@ impl World {
         let primary = self.truth.primary();
         let leader = (0..self.nodes.len()).find(|n| self.nodes[*n].alive && self.nodes[*n].raft.leads());
         match act {
-            Act::KillPrimary { child } => self.hit_server(i, primary, |w, m| w.kill_seen(m, child)),
+            Act::KillPrimary { amid: true, .. } => {
+                self.hit_server(i, primary, |w, m| w.servers[m].doomed = true);
+            }
+            Act::KillPrimary { child, .. } => self.hit_server(i, primary, |w, m| w.kill_seen(m, child)),
             Act::KillBehind { after } => self.deafen(i, primary, after),
             Act::KillServer { m } => self.hit_server(i, Some(m), |w, m| w.kill_seen(m, false)),
             Act::FreezePrimary => self.hit_server(i, primary, World::freeze_server),
@@ -413,6 +418,7 @@ impl World {
         self.say(None, || format!("{} is over", act.word()));
         match act {
             Act::KillPrimary { .. } | Act::KillServer { .. } => {
+                self.each(&hit, |w, m| w.servers[m].doomed = false);
                 self.each(&hit, World::start_server);
             }
             Act::KillBehind { .. } => {

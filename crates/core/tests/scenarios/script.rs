@@ -50,6 +50,7 @@ pub fn execute(world: &mut World, line: &str) -> Vec<String> {
         "heal" => cut(world, args[0], args[1], false),
         "hold" => drop(world.held.insert(args[0].to_owned())),
         "lose" => drop(world.losing.insert(args[0].to_owned())),
+        "arrive" => world.arrive(args[0]),
         "release" => {
             world.held.remove(args[0]);
             world.losing.remove(args[0]);

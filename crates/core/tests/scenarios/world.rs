@@ -28,6 +28,8 @@ pub struct World {
     pub same_host: BTreeSet<(NodeId, String)>,
     /// Action words that stay without an answer.
     pub held: BTreeSet<String>,
+    /// What was begun and has not been written yet.
+    pub under_way: Vec<Action>,
     /// Actions that work and whose answers get lost.
     pub losing: BTreeSet<String>,
     /// Action words that fail, and how.
@@ -78,6 +80,7 @@ impl World {
             cuts: BTreeSet::new(),
             same_host: BTreeSet::new(),
             held: BTreeSet::new(),
+            under_way: vec![],
             losing: BTreeSet::new(),
             failing: BTreeMap::new(),
             said: vec![],
@@ -270,8 +273,27 @@ impl World {
         if self.held.contains(word) {
             self.say(format!("    {word} {} (no answer)", action.member));
             self.view.running.insert(key);
+            self.under_way.push(action.clone());
             return;
         }
+        self.write_down(action);
+    }
+
+    /// What was begun comes to the point of writing: its leader asks itself again whether it may.
+    pub fn arrive(&mut self, word: &str) {
+        let is = |a: &Action| a.kind.word() == word;
+        let Some(i) = self.under_way.iter().position(is) else { panic!("no {word} is under way") };
+        let action = self.under_way.remove(i);
+        self.view.running.remove(&action.key());
+        if self.state.groups.get(&group()).is_some_and(|g| g.authorises(action.epoch)) {
+            self.write_down(&action);
+        } else {
+            self.say(format!("    {word} {} is not written: epoch {} is over", action.member, action.epoch));
+        }
+    }
+
+    fn write_down(&mut self, action: &Action) {
+        let (word, key) = (action.kind.word(), action.key());
         let started = self.wall();
         let result = match self.failing.get(word) {
             Some((message, permanent)) => Err((message.clone(), *permanent)),

@@ -14,6 +14,7 @@ pub(crate) mod outage;
 pub(crate) mod paused;
 pub(crate) mod quorum;
 pub(crate) mod residue;
+pub(crate) mod sealed;
 pub(crate) mod watch;
 pub(crate) mod witness;
 

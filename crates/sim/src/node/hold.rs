@@ -225,6 +225,8 @@ impl World {
                 holding.tail = Some(Tail { replid: replid.clone(), start: from, end: to, sealed: false });
             }
         }
+        let end = holding.tail.as_ref().map_or(0, |t| t.end.offset);
+        crate::invariant::sealed::grew(self, n, of, end);
         self.judge(n, at);
     }
 
@@ -236,13 +238,14 @@ impl World {
             primary.is_some_and(|p| p.holder == Some(node_id(n))) && intent(group) == Intent::None;
         let reach = self.reach_elsewhere(n).filter(|_| relied_on);
         let joins_not = self.has(Defect::HolderJoinsNobody);
+        let ahead = if self.has(Defect::HolderAcksAhead) { 4_000 } else { 0 };
         let Some(holding) = self.nodes[n].holding.as_mut() else { return };
         let joins = holding.tail.as_ref().is_some_and(|t| {
             let reached = reach.as_ref().is_some_and(|(r, id)| *r >= t.start && t.replid == *id);
             (reached || joins_not) && !t.sealed
         });
         let fed = at.since(holding.fed_at) < SILENT_AFTER;
-        let end = holding.tail.as_ref().map_or(0, |t| t.end.offset);
+        let end = holding.tail.as_ref().map_or(0, |t| t.end.offset) + ahead;
         let grew = joins && end > holding.acknowledged;
         if grew {
             holding.acknowledged = end;

@@ -165,7 +165,7 @@ impl World {
             Message::Renew { id, asks } => self.grant(n, from, id, &asks),
             Message::Renewed { id, grants } => self.granted(n, id, grants.as_deref()),
             Message::Seal { id, epoch, of } => {
-                let sealed = self.seal(n, epoch, of);
+                let sealed = self.seal_for(n, epoch, of);
                 self.tell(n, from, Message::SealedIs { id, sealed: sealed.map(Box::new) });
             }
             Message::SealedIs { id, sealed } => self.job_sealed(n, id, sealed.map(|s| *s)),

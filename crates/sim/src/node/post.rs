@@ -4,6 +4,7 @@ use super::tail;
 use crate::coverage::Mark;
 use crate::defect::Defect;
 use crate::history::Place;
+use crate::invariant::sealed;
 use crate::message::{Answer, Control, Payload, Sealed, Who};
 use crate::net::{ConnId, End, Kind};
 use crate::setup::{member_number, node_id};
@@ -107,6 +108,7 @@ impl World {
             self.nodes[n].own_witness = None;
         }
         let lease = epoch.and_then(|e| self.nodes[n].leases.witness(e, at));
+        let keeps_on = self.has(Defect::WitnessOutlivesLease);
         let Some(post) = self.nodes[n].post.as_mut() else {
             if mine && lease.is_some() && intent == Intent::None {
                 self.open_post(n, lease);
@@ -118,7 +120,7 @@ impl World {
         }
         if intent == Intent::Unplanned {
             self.seal_post(n, last);
-        } else if !mine || lease.is_none() {
+        } else if !mine || (lease.is_none() && !keeps_on) {
             self.close_post(n);
         } else if post.closed && intent == Intent::None {
             self.open_post(n, lease);
@@ -240,9 +242,11 @@ impl World {
                 self.post_streams(n, &replid, place.offset, Some(place));
             }
             Payload::Stream { from, to } => {
+                let of = post.epoch;
                 if let Some(tail) = post.tail.as_mut().filter(|t| !t.sealed && t.end.offset == from) {
                     tail.end = to;
                     post.heard_at = at;
+                    sealed::grew(self, n, of, to.offset);
                     self.tail_grew(n);
                 }
             }

@@ -58,7 +58,7 @@ impl World {
             again_at: at,
         });
         if holder == n {
-            let sealed = self.seal(n, epoch, of);
+            let sealed = self.seal_for(n, epoch, of);
             self.job_sealed(n, asked, sealed);
         } else {
             self.tell(n, holder, Message::Seal { id: asked, epoch, of });
@@ -67,6 +67,13 @@ impl World {
 
     fn job(&self, n: usize, asked: u32) -> Option<usize> {
         self.nodes[n].jobs.iter().position(|j| j.asked == asked)
+    }
+
+    /// What this node keeps of the stream of `of` takes nothing more from here on.
+    pub(crate) fn seal_for(&mut self, n: usize, epoch: Epoch, of: Epoch) -> Result<Sealed, String> {
+        let sealed = self.seal(n, epoch, of)?;
+        crate::invariant::sealed::sealed(self, n, epoch, of, sealed.end.offset);
+        Ok(sealed)
     }
 
     pub(crate) fn job_sealed(&mut self, n: usize, asked: u32, sealed: Result<Sealed, String>) {

@@ -46,6 +46,10 @@ impl World {
             self.append(m, bytes);
             self.servers[m].keys += 1;
             self.accepted(m, id, bytes);
+            if std::mem::take(&mut self.servers[m].doomed) {
+                let at = self.now + self.dice.below(TURN_US);
+                self.schedule(at, Event::Strike { server: m });
+            }
         }
         self.send(conn, End::Server(m), Payload::Reply { id, ok });
     }

@@ -62,6 +62,8 @@ pub(crate) struct Server {
     pub(crate) frozen: bool,
     /// It was thawed, and has not come to its timers yet.
     pub(crate) first_turn: bool,
+    /// It dies in the turn that answers the next write.
+    pub(crate) doomed: bool,
     pub(crate) run: u32,
     /// Of the wall clock against true time, in microseconds.
     pub(crate) wall_offset: i64,
@@ -112,6 +114,7 @@ impl Server {
             host_up: true,
             frozen: false,
             first_turn: false,
+            doomed: false,
             run: 1,
             wall_offset: 0,
             source: Some(Source::Nowhere),

@@ -71,6 +71,8 @@ pub(crate) struct Truth {
     pub(crate) all_down: bool,
     /// How many replicas that are none of ours the leader knew of that waited a primary out.
     pub(crate) strangers_known: u64,
+    /// By node and the epoch of the stream: for which transition it was sealed, and where.
+    pub(crate) sealed: BTreeMap<(usize, u64), (u64, u64)>,
 }
 
 impl Truth {
