@@ -417,7 +417,12 @@ impl View {
             if let (Some((_, status)), Some(rate)) =
                 (answer.filter(|(_, s)| ours(s)), observation.rate_peak_bytes)
             {
-                self.rates.insert((name.clone(), node), (status.run_id.clone(), rate));
+                match self.rates.get_mut(&(name.clone(), node)) {
+                    Some((run_id, known)) if *run_id == status.run_id => *known = rate,
+                    Some(_) | None => {
+                        self.rates.insert((name.clone(), node), (status.run_id.clone(), rate));
+                    }
+                }
             }
             let known = self.last_of_primary.get(name);
             let known = known.filter(|(_, s)| ours(s)).map(|(at, s)| (s.offset_bytes, *at));

@@ -75,8 +75,13 @@ pub(crate) struct ClientSetup {
 /// Sites of a run.
 pub(crate) const SITES: usize = 3;
 
+thread_local! {
+    /// Asked for with every plan and every report.
+    static GROUP: GroupName = name(GroupName::new("g"));
+}
+
 pub(crate) fn group() -> GroupName {
-    name(GroupName::new("g"))
+    GROUP.with(GroupName::clone)
 }
 
 pub(crate) fn site(n: usize) -> SiteName {

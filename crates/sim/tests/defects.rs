@@ -23,7 +23,7 @@ const FOUND_BY: &[(Defect, u64)] = &[
     (Defect::RescueCutShort, 165),
     (Defect::RescueNotRead, 6),
     (Defect::LossHidden, 37),
-    (Defect::BudgetIgnored, 3),
+    (Defect::BudgetIgnored, 18),
     (Defect::ResetIsDeath, 96),
     (Defect::NotRefusedAtPromotion, 271),
     (Defect::GateWithoutLease, 82),

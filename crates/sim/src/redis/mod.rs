@@ -213,12 +213,19 @@ fn push_number(to: &mut String, n: u32) {
 
 /// Where clients and nodes reach a member.
 pub(crate) fn member_address(member: usize) -> (String, u16) {
-    (format!("10.0.0.{}", member + 1), 6379)
+    (host("10.0.0.", member), 6379)
+}
+
+fn host(net: &str, number: usize) -> String {
+    let mut host = String::with_capacity(12);
+    host.push_str(net);
+    push_number(&mut host, number as u32 + 1);
+    host
 }
 
 /// Under which address a node's witness is listed, and serves tails.
 pub(crate) fn node_address(node: usize) -> (String, u16) {
-    (format!("10.0.1.{}", node + 1), 7102)
+    (host("10.0.1.", node), 7102)
 }
 
 fn source_address(source: Source) -> (String, u16) {
