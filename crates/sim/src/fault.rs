@@ -82,6 +82,8 @@ pub(crate) enum Act {
     },
     Stranger,
     DemoteByHand,
+    /// The next candidate is started again at the moment when it is to be promoted.
+    RestartCandidate,
     Operator(Wish),
 }
 
@@ -108,6 +110,7 @@ pub(crate) const WORDS: &[&str] = &[
     "wall_step",
     "stranger",
     "demote_by_hand",
+    "restart_candidate",
     "switchover",
     "failback",
     "failover",
@@ -140,6 +143,7 @@ impl Act {
             Act::WallStep { .. } => "wall_step",
             Act::Stranger => "stranger",
             Act::DemoteByHand => "demote_by_hand",
+            Act::RestartCandidate => "restart_candidate",
             Act::Operator(Wish::Switchover(_)) => "switchover",
             Act::Operator(Wish::Failback) => "failback",
             Act::Operator(Wish::Failover { .. }) => "failover",
@@ -188,16 +192,26 @@ pub(crate) fn draw(setup: &Setup, dice: &mut Dice) -> (Vec<Fault>, u64) {
         };
         let at = FIRST_AT_US + dice.below(span);
         calm_at = calm_at.max(at + lasts);
-        faults.push(Fault { at, lasts, act, hit: vec![], ends: vec![], conn: None, begun: false });
+        faults.push(Fault::new(at, lasts, act));
     }
     faults.sort_by_key(|f| f.at);
     (faults, calm_at.max(30_000_000) + 1_000)
 }
 
+impl Fault {
+    fn new(at: u64, lasts: u64, act: Act) -> Fault {
+        Fault { at, lasts, act, hit: vec![], ends: vec![], conn: None, begun: false }
+    }
+}
+
 /// A member that is not there yet when everything else begins.
 pub(crate) fn late(m: usize, lasts: u64) -> Fault {
-    let act = Act::KillServer { m };
-    Fault { at: 1_000_001, lasts, act, hit: vec![], ends: vec![], conn: None, begun: false }
+    Fault::new(1_000_001, lasts, Act::KillServer { m })
+}
+
+/// From some moment on the next candidate is in for it.
+pub(crate) fn restart_candidate(dice: &mut Dice) -> Fault {
+    Fault::new(FIRST_AT_US + dice.below(10_000_000), 15_000_000, Act::RestartCandidate)
 }
 
 fn act(kind: usize, setup: &Setup, dice: &mut Dice) -> Option<Act> {
@@ -299,10 +313,22 @@ impl World {
                     self.server_changed(m);
                 }
             }
+            Act::RestartCandidate => self.truth.candidate_is_doomed = true,
             Act::Operator(wish) => {
                 self.wish(wish);
             }
         }
+    }
+
+    /// A candidate is to be promoted: now or never.
+    pub(crate) fn strike_candidate(&mut self, m: usize) {
+        self.truth.candidate_is_doomed = false;
+        let at = self.now + self.dice.below(60_000);
+        let fault = Fault::new(at, self.dice.range(10_000, 100_000), Act::KillServer { m });
+        let number = self.setup.faults.len();
+        self.schedule(at, crate::world::Event::Begin { fault: number });
+        self.schedule(at + fault.lasts, crate::world::Event::End { fault: number });
+        self.setup.faults.push(fault);
     }
 
     fn hit_server(&mut self, i: usize, m: Option<usize>, strike: impl Fn(&mut World, usize)) {
@@ -458,6 +484,7 @@ impl World {
             Act::Operator(Wish::Pause) => {
                 self.wish(Wish::Resume);
             }
+            Act::RestartCandidate => self.truth.candidate_is_doomed = false,
             Act::WallStep { .. } | Act::DemoteByHand | Act::Operator(_) => {}
         }
         self.release_stalled();

@@ -175,6 +175,10 @@ impl Setup {
         } else if self.spec.kind == GroupKind::Redis && with_data {
             self.with_data = 2;
         }
+        if self.spec.kind == GroupKind::Redis && dice.chance(8) {
+            self.faults.push(fault::restart_candidate(dice));
+            self.faults.sort_by_key(|f| f.at);
+        }
     }
 
     fn draw_hosts(&mut self, dice: &mut Dice) {

@@ -6,6 +6,7 @@ mod gates;
 mod holder;
 mod script;
 mod server;
+mod words;
 mod world;
 
 use std::fs;

@@ -6,8 +6,8 @@ use crate::server::Server;
 use primacy_core::plan::{StepKind, conclude, plan};
 use primacy_core::view::{ConnectFailure, Failure, LinkEnd, Observation, Reach, View, WitnessReport};
 use primacy_core::{
-    Action, ActionKind, Address, Command, Epoch, Event, GroupKind, GroupName, Lineage, MemberName, Moment,
-    NodeId, Outcome, Position, Promoted, Promotion, Rejected, SiteName, State, Term, WallTime, lease,
+    Action, ActionKind, Address, Command, Epoch, GroupKind, GroupName, Lineage, MemberName, Moment, NodeId,
+    Outcome, Position, Promoted, Promotion, Rejected, SiteName, State, Term, WallTime, lease,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -110,7 +110,7 @@ impl World {
         match &applied {
             Ok(events) => {
                 for e in events {
-                    self.said.push(format!("{:>3} {}", self.index, event(e)));
+                    self.said.push(format!("{:>3} {}", self.index, crate::words::event(e)));
                 }
             }
             Err(rejected) => self.said.push(format!("    rejected: {rejected}")),
@@ -566,41 +566,5 @@ impl World {
         self.view.holder_since.insert(group(), since);
         self.observe();
         self.settle();
-    }
-}
-
-fn event(event: &Event) -> String {
-    match event {
-        Event::LeadershipAssumed { node, term } => format!("n{node} leads in term {term}"),
-        Event::GroupConfigured { group } => format!("{group} configured"),
-        Event::GroupRemoved { group } => format!("{group} removed"),
-        Event::TransitionStarted { epoch, from, to, cause, .. } => {
-            let from = from.as_ref().map_or("nobody".to_owned(), ToString::to_string);
-            format!("transition {epoch}: {from} -> {to} ({cause})")
-        }
-        Event::PhasePassed { phase, note, .. } => format!("{phase} passed: {note}"),
-        Event::PrimaryChanged { member, epoch, .. } => format!("{member} is primary under epoch {epoch}"),
-        Event::FenceChanged { fence, .. } => {
-            let replicas: Vec<_> = fence.replicas.iter().map(MemberName::as_str).collect();
-            format!("fence: {} of witness and {}", fence.min_replicas, replicas.join(", "))
-        }
-        Event::WitnessAppointed { node, .. } => {
-            node.map_or("no witness".to_owned(), |n| format!("n{n} is the witness"))
-        }
-        Event::OrphanedFound { member, bytes, .. } => {
-            format!("{member} is back with {bytes} bytes of its own")
-        }
-        Event::HolderAppointed { node, degraded, .. } => {
-            let holder = node.map_or("no holder".to_owned(), |n| format!("n{n} is the holder"));
-            if *degraded { format!("{holder}, and gates go on without one") } else { holder }
-        }
-        Event::TransitionEnded { outcome, lost, failure, .. } => {
-            let why = failure.as_ref().map(|f| format!(": {f}")).unwrap_or_default();
-            format!("{}, {lost}{why}", outcome.word())
-        }
-        Event::GroupPaused { by, .. } => format!("paused by {by}"),
-        Event::GroupResumed { by, .. } => format!("resumed by {by}"),
-        Event::GroupBlocked { reason, .. } => format!("blocked: {reason}"),
-        Event::GroupUnblocked { .. } => "no longer blocked".to_owned(),
     }
 }

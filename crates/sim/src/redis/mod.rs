@@ -12,6 +12,8 @@ mod life;
 mod replica;
 mod source;
 
+pub(crate) use replica::id_of;
+
 use crate::history::Place;
 use crate::message::Who;
 use crate::net::ConnId;

@@ -126,5 +126,7 @@ impl World {
         server.read = server.place.offset;
         server.replid2 = Some((server.replid, server.place.offset + 1));
         server.replid = fresh;
+        let at = server.place;
+        self.truth.begun.insert(fresh, at);
     }
 }

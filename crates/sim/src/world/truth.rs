@@ -6,7 +6,9 @@ use crate::history::Place;
 use crate::invariant;
 use crate::message::{Control, Entry, Who};
 use crate::setup::member_number;
-use primacy_core::{Action, Command, Epoch, Event, EventBatch, Group, Phase, Proof, State};
+use primacy_core::{
+    Action, Cause, Command, Epoch, Event, EventBatch, Group, Phase, Proof, State, Transition,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
@@ -71,6 +73,10 @@ pub(crate) struct Truth {
     pub(crate) all_down: bool,
     /// How many replicas that are none of ours the leader knew of that waited a primary out.
     pub(crate) strangers_known: u64,
+    /// Where in the truth each history that a promotion began has its start.
+    pub(crate) begun: BTreeMap<u32, Place>,
+    /// Whether the next candidate is started again when it is to be promoted.
+    pub(crate) candidate_is_doomed: bool,
     /// By node and the epoch of the stream: for which transition it was sealed, and where.
     pub(crate) sealed: BTreeMap<(usize, u64), (u64, u64)>,
 }
@@ -140,6 +146,10 @@ impl World {
                 }
             }
             self.truth.reached.insert((t.epoch.0, t.phase));
+            let rescued = matches!(t.phase, Phase::Rescue | Phase::Promote) && t.cause != Cause::Initial;
+            if self.truth.candidate_is_doomed && came_to(t, before) && rescued {
+                self.strike_candidate(member_number(&t.to));
+            }
         }
         if let Some(proof) = proof_of(command) {
             self.coverage.count("proof", proof.word());
@@ -168,8 +178,10 @@ impl World {
             // Endpoints know of no promotion; a server that was restarted since does not either.
             self.servers[m].promoted = if self.is_endpoint() { epoch } else { self.servers[m].promoted };
         }
-        let offset = primary.lineage.start.offset_bytes;
-        let start = Place { offset, ..self.servers[m].place };
+        let lineage = &primary.lineage.start;
+        // The process may be another one by the time that its promotion is committed.
+        let begun = self.truth.begun.get(&crate::redis::id_of(&lineage.replid)).copied();
+        let start = Place { offset: lineage.offset_bytes, ..begun.unwrap_or(self.servers[m].place) };
         let quiet_since = self.truth.network_bad_at;
         self.truth.promotions.push(Promotion { epoch, start, at: self.now, quiet_since, lost_bytes: 0 });
     }
@@ -264,6 +276,11 @@ impl World {
 fn words(index: usize, event: &Event) -> String {
     let detail = format!("{event:?}");
     format!("#{index} {}", detail.chars().take(160).collect::<String>())
+}
+
+/// Whether a transition has just come to the phase that it is in.
+fn came_to(t: &Transition, before: Option<&Group>) -> bool {
+    before.and_then(|g| g.transition.as_ref()).is_none_or(|b| (b.epoch, b.phase) != (t.epoch, t.phase))
 }
 
 fn proof_of(command: &Command) -> Option<&Proof> {
