@@ -30,7 +30,6 @@ const FOUND_BY: &[(Defect, u64)] = &[
     (Defect::GateOpensEarly, 187),
     (Defect::WitnessOutlivesLease, 12),
     (Defect::UnsealedTail, 1372),
-    (Defect::GateLiesShut, 1664),
     (Defect::HolderAcksAhead, 409),
     (Defect::ReplyBeforeBarrier, 409),
     (Defect::BarrierIsWitnessCount, 409),

@@ -90,8 +90,7 @@ impl World {
         if let Some(t) = to {
             return Some((Door { epoch: t.epoch, m: member_number(&t.to), held: false }, None));
         }
-        let ignores = self.has(Defect::GateIgnoresIntent) || (endpoint && self.has(Defect::GateLiesShut));
-        if (opening || intent(group) != Intent::None) && !ignores {
+        if (opening || intent(group) != Intent::None) && !self.has(Defect::GateIgnoresIntent) {
             return None;
         }
         let held = group.spec.kind == GroupKind::Redis && group.spec.durability != Durability::Async;
