@@ -5,7 +5,7 @@
 //! alone, which the caller checks; and it remembers when, to wait as long before it promotes somebody else.
 
 use crate::view::View;
-use crate::{Epoch, FencePolicy, Group, MemberName, Moment, NodeId, Phase};
+use crate::{Epoch, FencePolicy, Group, MemberName, Moment, NodeId, Phase, Transition};
 use std::collections::BTreeSet;
 
 /// Why a lease is not granted.
@@ -107,10 +107,25 @@ pub fn may_mirror(
 
 /// From when no guard relies on a lease on the group's primary, whichever leader granted it.
 pub fn over_at(group: &Group, view: &View) -> Moment {
-    let granted =
-        view.granted.iter().filter(|((name, _), _)| *name == group.spec.name).map(|(_, at)| *at).max();
-    let last = granted.unwrap_or_default().max(view.leading_since);
+    last_over_at(group, view, |_| true)
+}
+
+/// The same for gates: those that were shut for a transition rely on none any more.
+pub fn gates_over_at(group: &Group, t: &Transition, view: &View) -> Moment {
+    last_over_at(group, view, |node| !gates_shut(group, t, view, node))
+}
+
+fn last_over_at(group: &Group, view: &View, relies: impl Fn(NodeId) -> bool) -> Moment {
+    let granted = view.granted.iter().filter(|((name, node), _)| *name == group.spec.name && relies(*node));
+    let last = granted.map(|(_, at)| *at).max().unwrap_or_default().max(view.leading_since);
     last.after(view.times.lease_ttl + view.times.lease_margin)
+}
+
+/// Whether a node that knows of the intent says that nothing passes its gates. Grants end with the intent, so what it
+/// says cannot be undone by a restart.
+pub fn gates_shut(group: &Group, t: &Transition, view: &View, node: NodeId) -> bool {
+    let report = view.gates.get(&(group.spec.name.clone(), node));
+    report.is_some_and(|r| r.epoch >= t.epoch && !r.open)
 }
 
 /// The nodes that may rely on a lease on the group's primary at `now`: those to which this leader granted one, and in

@@ -52,11 +52,7 @@ pub fn nothing_leads(group: &Group, view: &View, now: Moment) -> bool {
 /// # Errors
 /// The nodes whose leases may not be over and that have not said yet that their gates are shut.
 pub fn gates_shut(group: &Group, t: &Transition, view: &View, now: Moment) -> Result<Proof, Vec<NodeId>> {
-    // Grants end with the intent, so what a node that knows of it says cannot be undone by a restart.
-    let shut = |node: &NodeId| {
-        let report = view.gates.get(&(group.spec.name.clone(), *node));
-        report.is_some_and(|r| r.epoch >= t.epoch && !r.open)
-    };
+    let shut = |node: &NodeId| lease::gates_shut(group, t, view, *node);
     let open: Vec<NodeId> = lease::holders(group, view, now).into_iter().filter(|node| !shut(node)).collect();
     if !open.is_empty() {
         return Err(open);

@@ -56,15 +56,15 @@ pub fn to_take_away<'a>(
 /// The proof that the primary has been waited out, once it is one.
 pub fn expired(group: &Group, t: &Transition, view: &View, now: Moment) -> Option<Proof> {
     let primary = guarded(group)?;
-    let over_at = lease::over_at(group, view);
-    if now < over_at || !in_force(group, view) {
+    let (over_at, gates_over_at) = (lease::over_at(group, view), lease::gates_over_at(group, t, view));
+    if now < gates_over_at || !in_force(group, view) {
         return None;
     }
     let noticed = |since: Moment| now >= since.after(view.times.passive_bound);
     let mut evidence = vec![Evidence {
         observer: None,
         member: primary.member.clone(),
-        finding: Finding::LeaseOver { ms: now.since(over_at).as_millis() as u64 },
+        finding: Finding::LeaseOver { ms: now.since(gates_over_at).as_millis() as u64 },
     }];
     let mut gone = 0;
     for member in in_quorum(group, primary) {
@@ -74,6 +74,7 @@ pub fn expired(group: &Group, t: &Transition, view: &View, now: Moment) -> Optio
             evidence.push(Evidence { observer: None, member: member.name.clone(), finding });
         }
     }
+    // What a node says of its gates says nothing of its witness.
     if witnessed(group, view) && noticed(over_at) {
         gone += 1;
     }
@@ -84,7 +85,7 @@ pub fn expired(group: &Group, t: &Transition, view: &View, now: Moment) -> Optio
 
 /// When, at the earliest, the next look can find it waited out.
 pub fn expires_at(group: &Group, t: &Transition, view: &View) -> Moment {
-    let over = lease::over_at(group, view);
+    let over = lease::gates_over_at(group, t, view);
     let taken = group.spec.members.iter().filter_map(|m| taken_away(t, &m.name, view)).max();
     taken.map_or(over, |at| over.max(at.after(view.times.passive_bound)))
 }

@@ -148,21 +148,21 @@ fn rescued(
     complete: bool,
     at: WallTime,
 ) -> Command {
-    let (residue, holder) = match &action.kind {
-        ActionKind::Rescue { residue, holder, .. } => (*residue, Some(*holder)),
-        _ => (Loss::Unknown, None),
+    let (residue, counted, holder) = match &action.kind {
+        ActionKind::Rescue { residue, lost, holder, .. } => (*residue, *lost, Some(*holder)),
+        _ => (Loss::Unknown, Loss::Unknown, None),
     };
     let primary = group.primary.as_ref();
     let relied_on = primary.is_some_and(|p| holder.is_some() && p.holder == holder && !p.degraded);
     // A primary that lives can end a stream by EOF as well.
     let complete = complete && matches!(t.proof, Some(Proof::Detached { .. }));
-    let lost = t.lost_short_of(end.offset_bytes);
+    let lost = t.short_of(counted, end.offset_bytes);
     let (lost, note) = if complete {
         (
             residue,
             format!("{} has read the tail to its end at {}: {fetched_bytes} bytes", t.to, end.offset_bytes),
         )
-    } else if relied_on && lost == t.lost {
+    } else if relied_on && lost == counted {
         let note = format!(
             "{} has read all that another site held: {fetched_bytes} bytes; no reply relied on more",
             t.to

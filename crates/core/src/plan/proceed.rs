@@ -208,7 +208,7 @@ fn rescue(c: &Context<'_>, t: &Transition) -> Vec<Step> {
     let why = hopeless_after(c, t, &to.name, "rescue", RESCUE_WITHIN * times, TRIES_MAX * times);
     let holder = instead.unwrap_or(committed);
     if let Some(why) = why {
-        let lost = without_tail(c, t);
+        let lost = without_tail(c, t, 0);
         if !t.may_lose(lost, c.group.spec.max_loss) {
             if let Some(why) = is_back(c, t) {
                 return give_up(c, t, RULE, why);
@@ -253,24 +253,35 @@ fn read_from(
     let decided = matches!(t.proof, Some(Proof::Detached { .. }))
         && residue != Loss::Unknown
         && t.may_lose(residue, c.group.spec.max_loss);
+    // The estimate had counted on the tail of the node that is committed for it.
+    let counted_on = t.rescue == Some(holder);
+    let lost = if counted_on { t.lost } else { without_tail(c, t, copied_to(c, holder)) };
     ActionKind::Rescue {
         holder,
         site: to.site.clone(),
         of: primary.epoch,
         within: RESCUE_WITHIN,
         residue,
+        lost,
         then: decided.then(|| promotion(c, t, to)),
     }
 }
 
-/// What is lost when the tail that was counted on cannot be read.
-fn without_tail(c: &Context<'_>, t: &Transition) -> Loss {
+/// Up to where a node copied the stream of the old primary.
+fn copied_to(c: &Context<'_>, node: NodeId) -> u64 {
+    c.view.copies(c.group).find(|(id, _)| *id == node).map_or(0, |(_, report)| report.end_bytes)
+}
+
+/// What is lost when the tail that was counted on cannot be read, and the candidate gets as far as it is or to
+/// `copied_to`.
+fn without_tail(c: &Context<'_>, t: &Transition, copied_to: u64) -> Loss {
     let Some((_, status)) = c.view.freshest(&t.group, &t.to) else { return Loss::Unknown };
+    let reach_bytes = status.reach_bytes().max(copied_to);
     let ended = match (&t.proof, t.closed_at) {
         (Some(Proof::Detached { .. }), Some(at)) => c.now.before(c.wall.since(at)),
         _ => c.now,
     };
-    match (t.lost, detect::estimate(c.group, c.view, status.reach_bytes(), ended)) {
+    match (t.lost, detect::estimate(c.group, c.view, reach_bytes, ended)) {
         (Loss::Unknown, _) | (_, Loss::Unknown) => Loss::Unknown,
         (with, without) => {
             Loss::AtMost(with.bytes().unwrap_or_default().max(without.bytes().unwrap_or_default()))

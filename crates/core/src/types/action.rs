@@ -55,6 +55,8 @@ pub enum ActionKind {
         within: Duration,
         /// What is lost even when everything is read.
         residue: Loss,
+        /// What is lost when what is read is not known to be everything, as far as that is known before.
+        lost: Loss,
         /// Once it has read all that the old primary sent: the promotion, at once and in the same place, because a
         /// question and a commit between the two would each cost the way between sites and back.
         then: Option<Promotion>,

@@ -47,7 +47,7 @@ pub enum Finding {
         /// Milliseconds since.
         ms: u64,
     },
-    /// The last lease that any leader could have granted has been over for so long.
+    /// The last lease that any leader could have granted, and that its holder did not give up, has been over for so long.
     LeaseOver {
         /// Milliseconds since.
         ms: u64,
@@ -77,7 +77,9 @@ impl fmt::Display for Evidence {
             }
             Finding::NotPrimary => write!(f, "{m} answers as a replica"),
             Finding::TakenAway { ms } => write!(f, "{m} was taken away from it {ms} ms ago"),
-            Finding::LeaseOver { ms } => write!(f, "every lease of {m} has been over for {ms} ms"),
+            Finding::LeaseOver { ms } => {
+                write!(f, "every lease of {m} that was not given up has been over for {ms} ms")
+            }
             Finding::WriteRefused { code } => write!(f, "{m} refused a write ({code})"),
         }
     }

@@ -198,8 +198,13 @@ impl Transition {
     /// What is lost when the candidate gets no further than to `reach_bytes` of the old primary's stream, where the
     /// estimate had counted on what was known to have been written.
     pub fn lost_short_of(&self, reach_bytes: u64) -> Loss {
+        self.short_of(self.lost, reach_bytes)
+    }
+
+    /// The same of another estimate.
+    pub fn short_of(&self, estimate: Loss, reach_bytes: u64) -> Loss {
         let known = self.end.as_ref().map_or(0, |end| end.offset_bytes);
-        match (self.lost, known.saturating_sub(reach_bytes)) {
+        match (estimate, known.saturating_sub(reach_bytes)) {
             (lost, 0) => lost,
             (Loss::Unknown, _) => Loss::Unknown,
             (Loss::Exact(n) | Loss::AtMost(n), missing) => Loss::AtMost(n.saturating_add(missing)),

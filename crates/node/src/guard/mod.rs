@@ -158,9 +158,7 @@ impl Guards {
                     let report = self.reconcile_holding(&mut holdings, name, group, at);
                     held.extend(report.map(|report| (name.clone(), report)));
                     let leads = self.gates.follow(self, name, group, at);
-                    if group.spec.kind != GroupKind::Redis {
-                        gates.insert(name.clone(), (group.epoch_last(), leads));
-                    }
+                    gates.insert(name.clone(), (group.epoch_last(), leads));
                 }
             });
             self.board.keep_witnesses(|group| posts.contains_key(group));
@@ -180,7 +178,7 @@ impl Guards {
         [self.leases.next_end(at), again].into_iter().flatten().min()
     }
 
-    /// Tells the leader how the gates are that are a group's only fence: the last epoch, and whether they lead anywhere.
+    /// Tells the leader how the gates are: the last epoch, and whether they lead anywhere.
     /// Says whether some are not shut yet and will be.
     fn tell_gates(&self, gates: BTreeMap<GroupName, (Epoch, bool)>, at: Moment) -> bool {
         self.board.keep_gates(|group| gates.contains_key(group));

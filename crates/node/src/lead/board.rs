@@ -62,7 +62,7 @@ struct Desk {
     unsent: BTreeSet<(GroupName, MemberName)>,
     /// What this node says of its own witness connections.
     witnesses: BTreeMap<GroupName, WitnessReport>,
-    /// What it says of its gates, where they are a group's only fence.
+    /// What it says of its gates.
     gates: BTreeMap<GroupName, GateReport>,
     /// What it says of the copies of streams that it keeps for another site.
     holders: BTreeMap<GroupName, HolderReport>,

@@ -176,6 +176,7 @@ impl Site for SiteService {
                 of,
                 within,
                 residue: Loss::Unknown,
+                lost: Loss::Unknown,
                 then: then.clone(),
             },
         };

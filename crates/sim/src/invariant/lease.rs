@@ -36,9 +36,10 @@ pub(crate) fn proven(world: &mut World, proof: &Proof, before: Option<&Group>) {
         if !node.alive || node.leases.until(epoch, at).is_none() {
             continue;
         }
-        // One that knows of the intent has shut its gates and sealed its tail, whatever its lease says.
+        // One that knows of the intent has shut its gates, whatever its lease says. That its witness may still be attached
+        // is counted by the proof.
         let knows = node.group().is_some_and(|g| g.epoch_last() > epoch);
-        if !(knows && endpoint) {
+        if !(knows && node.gate_is_shut()) {
             let text = format!(
                 "n{} holds a lease of epoch {epoch} when the fence counts as proven ({})",
                 n + 1,

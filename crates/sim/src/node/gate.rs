@@ -40,18 +40,22 @@ pub(crate) struct Gate {
     answered: VecDeque<(u64, Vec<Held>)>,
 }
 
+impl super::Node {
+    pub(crate) fn gate_is_shut(&self) -> bool {
+        self.gate.as_ref().is_none_or(|gate| gate.door.is_none())
+    }
+}
+
 impl World {
     pub(crate) fn reconcile_gate(&mut self, n: usize) {
         let at = self.clock(n);
         let Some(group) = self.nodes[n].group() else { return };
         if self.nodes[n].gate.is_none() {
-            if group.spec.kind == GroupKind::Endpoint {
-                let epoch = group.epoch_last();
-                self.note_gates(n, GateReport { at, epoch, open: false });
-            }
+            let epoch = group.epoch_last();
+            self.note_gates(n, GateReport { at, epoch, open: false });
             return;
         }
-        let (endpoint, last) = (group.spec.kind == GroupKind::Endpoint, group.epoch_last());
+        let last = group.epoch_last();
         let door = self.door(n, at);
         let door_before = self.nodes[n].gate.as_ref().and_then(|g| g.door);
         if door_before != door.map(|(d, _)| d) {
@@ -64,10 +68,8 @@ impl World {
         if let Some(gate) = self.nodes[n].gate.as_mut() {
             gate.until = door.and_then(|(_, until)| until);
         }
-        if endpoint {
-            let open = door.is_some() && !self.has(Defect::GateLiesShut);
-            self.note_gates(n, GateReport { at, epoch: last, open });
-        }
+        let open = door.is_some() && !self.has(Defect::GateLiesShut);
+        self.note_gates(n, GateReport { at, epoch: last, open });
     }
 
     fn note_gates(&mut self, n: usize, report: GateReport) {
