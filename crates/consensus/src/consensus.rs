@@ -16,7 +16,7 @@ use openraft::Raft;
 use openraft::async_runtime::watch::WatchReceiver;
 use primacy_core::{Command, NodeId, Revision, State};
 use primacy_runtime::{Task, watch};
-use primacy_storage::Proposal;
+use primacy_storage::{Opened, Proposal};
 use primacy_wire::v1::raft_server::RaftServer;
 use std::fmt;
 use std::future::Future;
@@ -63,10 +63,25 @@ impl Consensus {
     /// As [`Consensus::start`].
     pub async fn start_over(config: Config, transport: Arc<dyn Transport>) -> Result<Consensus, StartError> {
         let fatal = |reason: String| StartError::Fatal { reason };
-        let raft_config = config.raft().map_err(|e| StartError::Timings { reason: e.to_string() })?;
+        // Looked at before anything is created.
+        config.raft().map_err(|e| StartError::Timings { reason: e.to_string() })?;
         let (dir, cluster, node) = (config.data_dir.clone(), config.cluster.clone(), config.node);
         let opened = primacy_runtime::blocking(move || primacy_storage::open(&dir, &cluster, node)).await;
-        let opened = opened.map_err(|e| fatal(e.to_string()))??;
+        Self::start_on(config, transport, opened.map_err(|e| fatal(e.to_string()))??).await
+    }
+
+    /// The same on a store that is open already, whatever disk it lies on; the data directory is not looked at.
+    ///
+    /// # Errors
+    /// As [`Consensus::start`].
+    pub async fn start_on(
+        config: Config,
+        transport: Arc<dyn Transport>,
+        opened: Opened,
+    ) -> Result<Consensus, StartError> {
+        let fatal = |reason: String| StartError::Fatal { reason };
+        let raft_config = config.raft().map_err(|e| StartError::Timings { reason: e.to_string() })?;
+        let node = config.node;
         let replica = Arc::new(Replica::new());
         let identity = Arc::new(Identity::new(config, opened.store_id, replica.clone(), transport));
         if opened.fresh {

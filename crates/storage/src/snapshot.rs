@@ -1,12 +1,14 @@
-//! The latest snapshot of the state machine: one file, replaced whole.
+//! The latest snapshot of the state machine: one file, replaced whole; or what a simulation keeps in its place.
 //!
 //! The log behind it is purged, so a snapshot must be durable before it counts, and an older one must never take the
 //! place of a newer: openraft builds one in the background while the leader may send another.
 
+use crate::disk::SnapshotDisk;
 use crate::files::{self, replace};
 use crate::record::{Fault, SnapshotHead, decode_snapshot, encode_snapshot, frame, unframe};
 use crate::{LogId, SnapshotMeta, StorageError};
 use bytes::Bytes;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -16,41 +18,85 @@ const KEY: &[u8] = b"snapshot";
 /// Saves and loads the latest snapshot of one node. Clones share it.
 #[derive(Clone, Debug)]
 pub struct SnapshotStore {
-    path: Arc<PathBuf>,
+    kept: Arc<Kept>,
     /// What the saved one covers; held while another one is saved.
     covered: Arc<Mutex<Option<LogId>>>,
+}
+
+enum Kept {
+    File(PathBuf),
+    On(Box<dyn SnapshotDisk>),
+}
+
+impl fmt::Debug for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Kept::File(path) => f.debug_tuple("File").field(path).finish(),
+            Kept::On(_) => f.write_str("On"),
+        }
+    }
+}
+
+impl Kept {
+    fn replace(&self, meta: &SnapshotMeta, data: &Bytes) -> Result<(), StorageError> {
+        match self {
+            Kept::File(path) => {
+                let head = frame(KEY, &encode_snapshot(meta, data));
+                replace(path, &[&(head.len() as u32).to_le_bytes(), &head, data])
+            }
+            Kept::On(disk) => disk.replace(meta, data),
+        }
+    }
+
+    fn load(&self) -> Result<Option<(SnapshotMeta, Bytes)>, StorageError> {
+        match self {
+            Kept::File(path) => load(path),
+            Kept::On(disk) => disk.load(),
+        }
+    }
 }
 
 impl SnapshotStore {
     /// Opens the store and checks what is in it.
     pub(crate) fn open(path: PathBuf) -> Result<(Self, Option<SnapshotMeta>), StorageError> {
-        let meta = load(&path)?.map(|(meta, _)| meta);
+        Self::keep(Kept::File(path))
+    }
+
+    /// The same on a disk that is no directory.
+    pub(crate) fn on(disk: Box<dyn SnapshotDisk>) -> Result<(Self, Option<SnapshotMeta>), StorageError> {
+        Self::keep(Kept::On(disk))
+    }
+
+    fn keep(kept: Kept) -> Result<(Self, Option<SnapshotMeta>), StorageError> {
+        let meta = kept.load()?.map(|(meta, _)| meta);
         let covered = meta.as_ref().and_then(|meta| meta.last_log_id);
-        let store = Self { path: Arc::new(path), covered: Arc::new(Mutex::new(covered)) };
+        let store = Self { kept: Arc::new(kept), covered: Arc::new(Mutex::new(covered)) };
         Ok((store, meta))
     }
 
     /// Makes `data` the latest snapshot, durably, unless the present one covers more.
     pub async fn save(&self, meta: &SnapshotMeta, data: Bytes) -> Result<(), StorageError> {
+        if let Kept::On(disk) = &*self.kept {
+            disk.wait(data.len()).await;
+        }
         let (store, meta) = (self.clone(), meta.clone());
         off_the_runtime(move || store.save_blocking(&meta, &data)).await
     }
 
-    fn save_blocking(&self, meta: &SnapshotMeta, data: &[u8]) -> Result<(), StorageError> {
+    fn save_blocking(&self, meta: &SnapshotMeta, data: &Bytes) -> Result<(), StorageError> {
         let mut covered = self.covered.lock().unwrap_or_else(PoisonError::into_inner);
         if *covered > meta.last_log_id {
             return Ok(());
         }
-        let head = frame(KEY, &encode_snapshot(meta, data));
-        replace(&self.path, &[&(head.len() as u32).to_le_bytes(), &head, data])?;
+        self.kept.replace(meta, data)?;
         *covered = meta.last_log_id;
         Ok(())
     }
 
     /// The latest snapshot, if there is one.
     pub async fn load(&self) -> Result<Option<(SnapshotMeta, Bytes)>, StorageError> {
-        let path = self.path.clone();
-        off_the_runtime(move || load(&path)).await
+        let kept = self.kept.clone();
+        off_the_runtime(move || kept.load()).await
     }
 }
 

@@ -1,20 +1,27 @@
 //! Single entries from the disk, for followers that lag behind what is kept in memory.
 
 use super::guarded;
+use crate::disk::DiskReader;
 use crate::record::{Fault, Key, Linked, decode_entry, unframe};
 use crate::{Entry, StorageError};
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-/// This entry is not on the disk.
-pub(crate) struct Missing(pub(crate) u64);
+/// The tree, beside its writer.
+pub(crate) struct Source {
+    pub(crate) tree: sled::Tree,
+    /// The file behind the tree.
+    pub(crate) path: PathBuf,
+}
 
-/// The entries of `range`, or the first one that is missing. Blocks.
-pub(crate) fn fetch(
-    tree: &sled::Tree,
-    path: &Path,
-    range: Range<u64>,
-) -> Result<Result<Vec<Entry>, Missing>, StorageError> {
+impl DiskReader for Source {
+    fn fetch(&self, range: Range<u64>) -> Result<Vec<Entry>, StorageError> {
+        fetch(&self.tree, &self.path, range)
+    }
+}
+
+/// The entries of `range` up to the first that is missing.
+fn fetch(tree: &sled::Tree, path: &Path, range: Range<u64>) -> Result<Vec<Entry>, StorageError> {
     let mut entries = Vec::with_capacity((range.end - range.start) as usize);
     let (mut next, mut body) = (range.start, None);
     let mut records = tree.range(Key::Entry(range.start).bytes()..Key::Entry(range.end).bytes());
@@ -24,7 +31,7 @@ pub(crate) fn fetch(
             (Some(name @ Key::Entry(index)), _) => {
                 finish(&mut entries, next, body.take()).map_err(|fault| fault.at(path))?;
                 if index != range.start + entries.len() as u64 {
-                    return Ok(Err(Missing(range.start + entries.len() as u64)));
+                    return Ok(entries);
                 }
                 next = index;
                 body = Some(Vec::from(unframe(name, &key, &value).map_err(|fault| fault.at(path))?));
@@ -36,8 +43,7 @@ pub(crate) fn fetch(
         }
     }
     finish(&mut entries, next, body).map_err(|fault| fault.at(path))?;
-    let read_to = range.start + entries.len() as u64;
-    if read_to < range.end { Ok(Err(Missing(read_to))) } else { Ok(Ok(entries)) }
+    Ok(entries)
 }
 
 /// The entry whose parts were gathered, if any was begun.

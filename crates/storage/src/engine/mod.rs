@@ -17,10 +17,11 @@ mod power_loss;
 mod watermark;
 
 pub(crate) use database::{data_file, open_sled};
-pub(crate) use fetch::{Missing, fetch};
+pub(crate) use fetch::Source;
 pub(crate) use load::{Loaded, load};
 pub(crate) use watermark::Watermark;
 
+use crate::disk::Disk;
 use crate::files::{Context, sync_dir};
 use crate::record::{Fault, Key, SCHEMA_VERSION, State, encode_entry, encode_state, frame};
 use crate::{Entry, LogId, StorageError, Vote, log_id};
@@ -104,13 +105,38 @@ impl Engine {
         self.tree.clone()
     }
 
-    /// What the batch holds so far.
-    pub(crate) fn batch_bytes(&self) -> usize {
+    /// Hands the batch to the operating system; it survives the death of the process.
+    fn write_batch(&mut self) -> Result<(), StorageError> {
+        self.state.batch += 1;
+        let state = encode_state(&self.state);
+        self.put(Key::State, &state);
+        let batch = std::mem::take(&mut self.batch);
+        self.batch_bytes = 0;
+        let atomic = std::mem::take(&mut self.atomic);
+        write(&self.db, &self.tree, &self.path, batch, atomic)
+    }
+
+    fn put(&mut self, key: Key, body: &[u8]) {
+        let key = key.bytes();
+        let value = frame(&key, body);
+        self.batch_bytes += key.len() + value.len();
+        self.batch.push((key, Some(value)));
+    }
+
+    fn remove(&mut self, index: u64, parts: u16) {
+        self.batch.push((Key::Entry(index).bytes(), None));
+        self.batch.extend((1..=parts).map(|part| (Key::Part(index, part).bytes(), None)));
+        self.batch_bytes += REMOVAL_BYTES * (1 + parts as usize);
+        self.atomic = true;
+    }
+}
+
+impl Disk for Engine {
+    fn batch_bytes(&self) -> usize {
         self.batch_bytes
     }
 
-    /// Adds an entry, which must follow the last one.
-    pub(crate) fn append(&mut self, entry: &Entry) {
+    fn append(&mut self, entry: &Entry) {
         let index = entry.log_id.index;
         let (bytes, checksum) = encode_entry(entry, self.state.last_link);
         let mut parts = bytes.chunks(PART_BYTES);
@@ -128,8 +154,7 @@ impl Engine {
         self.state.last_link = checksum;
     }
 
-    /// Removes all entries after `last`; with none, all.
-    pub(crate) fn truncate_after(&mut self, last: Option<LogId>) {
+    fn truncate_after(&mut self, last: Option<LogId>) {
         let keep = last.map_or(0, |last| (last.index + 1).saturating_sub(self.first));
         while self.links.len() as u64 > keep {
             let index = self.first + self.links.len() as u64 - 1;
@@ -143,9 +168,7 @@ impl Engine {
             .map_or((self.state.purged, self.state.purged_link), |link| (last, link.checksum));
     }
 
-    /// Removes entries from the front, up to `upto` and at most `max` of them; says whether that is done. Where `upto`
-    /// lies behind the end, all go at once, and the log goes on behind it.
-    pub(crate) fn purge(&mut self, upto: LogId, max: usize) -> bool {
+    fn purge(&mut self, upto: LogId, max: usize) -> bool {
         if self.state.purged.is_some_and(|purged| purged.index >= upto.index) {
             return true;
         }
@@ -173,58 +196,28 @@ impl Engine {
         done
     }
 
-    /// Records a vote.
-    pub(crate) fn set_vote(&mut self, vote: Vote) {
+    fn set_vote(&mut self, vote: Vote) {
         self.state.vote = Some(vote);
         self.voted = true;
     }
 
-    /// Records how far is known to be committed.
-    pub(crate) fn set_committed(&mut self, committed: Option<LogId>) {
+    fn set_committed(&mut self, committed: Option<LogId>) {
         self.state.committed = committed;
     }
 
-    /// Writes the batch. When this returns `Ok`, it survives the loss of power.
-    pub(crate) fn commit(&mut self) -> Result<(), StorageError> {
+    fn commit(&mut self) -> Result<(), StorageError> {
         self.write_batch()?;
         self.data.sync_data().context(&self.path, "sync the file")?;
         self.watermark.raise(self.state.batch)?;
         if std::mem::take(&mut self.voted) { self.watermark.sync() } else { Ok(()) }
     }
 
-    /// Hands the batch to the operating system; it survives the death of the process.
-    fn write_batch(&mut self) -> Result<(), StorageError> {
-        self.state.batch += 1;
-        let state = encode_state(&self.state);
-        self.put(Key::State, &state);
-        let batch = std::mem::take(&mut self.batch);
-        self.batch_bytes = 0;
-        let atomic = std::mem::take(&mut self.atomic);
-        write(&self.db, &self.tree, &self.path, batch, atomic)
-    }
-
-    /// Whether the watermark waits for a sync.
-    pub(crate) fn is_dirty(&self) -> bool {
+    fn is_dirty(&self) -> bool {
         self.watermark.is_dirty()
     }
 
-    /// Syncs the watermark.
-    pub(crate) fn sync_watermark(&mut self) -> Result<(), StorageError> {
+    fn sync_rest(&mut self) -> Result<(), StorageError> {
         self.watermark.sync()
-    }
-
-    fn put(&mut self, key: Key, body: &[u8]) {
-        let key = key.bytes();
-        let value = frame(&key, body);
-        self.batch_bytes += key.len() + value.len();
-        self.batch.push((key, Some(value)));
-    }
-
-    fn remove(&mut self, index: u64, parts: u16) {
-        self.batch.push((Key::Entry(index).bytes(), None));
-        self.batch.extend((1..=parts).map(|part| (Key::Part(index, part).bytes(), None)));
-        self.batch_bytes += REMOVAL_BYTES * (1 + parts as usize);
-        self.atomic = true;
     }
 }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 use super::{Engine, Watermark, create, data_file, load, open_sled};
+use crate::disk::Disk;
 use crate::files::copy_tree;
 use crate::{Entry, Payload, Proposal, log_id};
 use primacy_core::{Command, GroupName, NodeId, WallTime};

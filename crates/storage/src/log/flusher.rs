@@ -1,17 +1,19 @@
-//! The one thread that writes the log.
+//! The one writer of the log: a thread, or a task where a simulation owns time.
 //!
 //! The problem: an fdatasync takes as long for one entry as for a hundred, and blocks. The idea: changes queue up
 //! while the disk works; what is queued when it comes back goes out as one batch, and is acknowledged together.
 //! Nothing waits for company: a lone entry is written at once.
 
 use super::Shared;
-use crate::engine::{Engine, Watermark};
+use crate::disk::Disk;
+use crate::engine::Watermark;
 use crate::{Entry, LogId, StorageError, TypeConfig, Vote};
 use openraft::storage::IOFlushed;
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 use std::thread;
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
 
 /// When a batch is closed though more is queued. A quarter of a sled segment: see [`crate::engine`].
@@ -52,19 +54,53 @@ struct Refusal {
 }
 
 impl Refusal {
+    fn tell(&self, change: Change) {
+        match change {
+            Change::Append { done, .. } => Waiter::Append(done).tell(Err(self.error())),
+            Change::Truncate { done, .. } | Change::Vote { done, .. } => {
+                Waiter::Other(done).tell(Err(self.error()));
+            }
+            Change::Committed(_) | Change::Purge(_) => {}
+        }
+    }
+
     fn error(&self) -> io::Error {
         io::Error::new(self.kind, StorageError::Closed { reason: self.reason.clone() })
     }
 }
 
+/// The way to the writer.
+#[derive(Debug)]
+pub(super) enum Queue {
+    Thread(Sender<Change>),
+    Task(UnboundedSender<Change>),
+}
+
+impl Queue {
+    /// Whether there is still a writer.
+    pub(super) fn send(&self, change: Change) -> bool {
+        match self {
+            Queue::Thread(queue) => queue.send(change).is_ok(),
+            Queue::Task(queue) => queue.send(change).is_ok(),
+        }
+    }
+}
+
 /// Starts the thread. It ends when the queue's senders are gone, after it has written all they sent.
-pub(crate) fn start(engine: Engine, queue: Receiver<Change>, shared: Arc<Shared>) -> io::Result<()> {
-    let flusher = Flusher { engine, shared, waiting: Vec::new(), flushed: None, purging: None, stale: false };
+pub(super) fn start(disk: Box<dyn Disk>, queue: Receiver<Change>, shared: Arc<Shared>) -> io::Result<()> {
+    let flusher = Flusher::new(disk, shared);
     thread::Builder::new().name("log".to_owned()).spawn(move || flusher.run(&queue)).map(drop)
 }
 
+/// The same as a task.
+pub(super) fn spawn(disk: Box<dyn Disk>, shared: Arc<Shared>) -> UnboundedSender<Change> {
+    let (queue, changes) = mpsc::unbounded_channel();
+    primacy_runtime::spawn(Flusher::new(disk, shared).run_as_task(changes)).detach();
+    queue
+}
+
 struct Flusher {
-    engine: Engine,
+    disk: Box<dyn Disk>,
     shared: Arc<Shared>,
     /// Those who wait for the batch.
     waiting: Vec<Waiter>,
@@ -99,46 +135,88 @@ enum Next {
     End,
 }
 
+/// What is to be done after a step.
+enum Then {
+    Commit,
+    Wait,
+    End,
+}
+
 impl Flusher {
+    fn new(disk: Box<dyn Disk>, shared: Arc<Shared>) -> Self {
+        Self { disk, shared, waiting: Vec::new(), flushed: None, purging: None, stale: false }
+    }
+
     fn run(mut self, queue: &Receiver<Change>) {
-        let closed = match self.write(queue) {
-            Ok(()) => return,
-            Err(error) => error,
-        };
+        let Err(closed) = self.write(queue) else { return };
+        let refusal = self.close(&closed);
+        while let Ok(change) = queue.recv() {
+            refusal.tell(change);
+        }
+    }
+
+    async fn run_as_task(mut self, mut queue: UnboundedReceiver<Change>) {
+        let Err(closed) = self.write_as_task(&mut queue).await else { return };
+        let refusal = self.close(&closed);
+        while let Some(change) = queue.recv().await {
+            refusal.tell(change);
+        }
+    }
+
+    fn close(&mut self, closed: &StorageError) -> Refusal {
         tracing::error!(error = %closed, "the log cannot be written any more: this node must be restarted");
-        let refusal = Refusal { kind: kind(&closed), reason: closed.to_string() };
+        let refusal = Refusal { kind: kind(closed), reason: closed.to_string() };
         for waiter in self.waiting.drain(..) {
             waiter.tell(Err(refusal.error()));
         }
-        while let Ok(change) = queue.recv() {
-            match change {
-                Change::Append { done, .. } => Waiter::Append(done).tell(Err(refusal.error())),
-                Change::Truncate { done, .. } | Change::Vote { done, .. } => {
-                    Waiter::Other(done).tell(Err(refusal.error()));
-                }
-                Change::Committed(_) | Change::Purge(_) => {}
-            }
-        }
+        refusal
     }
 
     /// Writes until the queue ends.
     fn write(&mut self, queue: &Receiver<Change>) -> Result<(), StorageError> {
         loop {
-            match self.next(queue) {
-                Next::Change(change) => {
-                    self.take(change)?;
-                    self.gather(queue)?;
-                }
-                Next::Idle if self.purging.is_some() => {}
-                Next::Idle if self.stale => self.commit()?,
-                Next::Idle => self.engine.sync_watermark()?,
-                Next::End => return self.end(),
-            }
-            self.purge_a_step();
-            if self.engine.batch_bytes() > 0 || !self.waiting.is_empty() {
-                self.commit()?;
+            let next = self.next(queue);
+            match self.step(next, || queue.try_recv().ok())? {
+                Then::Commit => self.commit()?,
+                Then::Wait => {}
+                Then::End => return Ok(()),
             }
         }
+    }
+
+    async fn write_as_task(&mut self, queue: &mut UnboundedReceiver<Change>) -> Result<(), StorageError> {
+        loop {
+            let next = self.next_as_task(queue).await;
+            match self.step(next, || queue.try_recv().ok())? {
+                Then::Commit => {
+                    self.disk.wait().await;
+                    self.commit()?;
+                }
+                Then::Wait => {}
+                Then::End => return Ok(()),
+            }
+        }
+    }
+
+    /// Takes what came, and what else is queued as far as it fits.
+    fn step(&mut self, next: Next, mut queued: impl FnMut() -> Option<Change>) -> Result<Then, StorageError> {
+        match next {
+            Next::Change(change) => {
+                self.take(change)?;
+                while self.disk.batch_bytes() < BATCH_BYTES
+                    && let Some(change) = queued()
+                {
+                    self.take(change)?;
+                }
+            }
+            Next::Idle if self.purging.is_some() => {}
+            Next::Idle if self.stale => return Ok(Then::Commit),
+            Next::Idle => self.disk.sync_rest()?,
+            Next::End => return self.end().map(|()| Then::End),
+        }
+        self.purge_a_step();
+        let full = self.disk.batch_bytes() > 0 || !self.waiting.is_empty();
+        Ok(if full { Then::Commit } else { Then::Wait })
     }
 
     /// Waits for the next change, but not longer than anything else can wait.
@@ -151,7 +229,7 @@ impl Flusher {
         if self.purging.is_some() {
             return or_idle(queue.try_recv());
         }
-        if !self.stale && !self.engine.is_dirty() {
+        if !self.stale && !self.disk.is_dirty() {
             return or_idle(queue.recv().map_err(|_| TryRecvError::Disconnected));
         }
         match queue.recv_timeout(Watermark::SYNC_AFTER) {
@@ -161,45 +239,51 @@ impl Flusher {
         }
     }
 
-    /// Takes what else is queued, as far as it fits.
-    fn gather(&mut self, queue: &Receiver<Change>) -> Result<(), StorageError> {
-        while self.engine.batch_bytes() < BATCH_BYTES
-            && let Ok(change) = queue.try_recv()
-        {
-            self.take(change)?;
+    async fn next_as_task(&mut self, queue: &mut UnboundedReceiver<Change>) -> Next {
+        let or_end = |received: Option<Change>| received.map_or(Next::End, Next::Change);
+        if self.purging.is_some() {
+            return match queue.try_recv() {
+                Ok(change) => Next::Change(change),
+                Err(mpsc::error::TryRecvError::Empty) => Next::Idle,
+                Err(mpsc::error::TryRecvError::Disconnected) => Next::End,
+            };
         }
-        Ok(())
+        if !self.stale && !self.disk.is_dirty() {
+            return or_end(queue.recv().await);
+        }
+        let received = primacy_runtime::timeout(Watermark::SYNC_AFTER, queue.recv()).await;
+        received.map_or(Next::Idle, or_end)
     }
 
     fn take(&mut self, change: Change) -> Result<(), StorageError> {
         match change {
             Change::Append { entries, truncations, done } => {
                 for entry in &entries {
-                    if self.engine.batch_bytes() >= BATCH_BYTES {
+                    if self.disk.batch_bytes() >= BATCH_BYTES {
                         self.commit()?;
                     }
-                    self.engine.append(entry);
+                    self.disk.append(entry);
                     self.flushed = Some((entry.log_id.index, truncations));
                 }
                 self.waiting.push(Waiter::Append(done));
             }
             Change::Truncate { after, done } => {
-                self.engine.truncate_after(after);
+                self.disk.truncate_after(after);
                 self.flushed = None;
                 self.waiting.push(Waiter::Other(done));
             }
             Change::Vote { vote, done } => {
-                self.engine.set_vote(vote);
+                self.disk.set_vote(vote);
                 self.waiting.push(Waiter::Other(done));
             }
             Change::Committed(committed) => {
-                self.engine.set_committed(committed);
+                self.disk.set_committed(committed);
                 self.stale = true;
             }
             Change::Purge(upto) => {
                 self.stale = true;
                 // Where it reaches beyond the end it is done at once: what is appended next must find it so.
-                self.purging = if self.engine.purge(upto, PURGE_STEP) { None } else { Some(upto) };
+                self.purging = if self.disk.purge(upto, PURGE_STEP) { None } else { Some(upto) };
             }
         }
         Ok(())
@@ -207,8 +291,8 @@ impl Flusher {
 
     fn purge_a_step(&mut self) {
         if let Some(upto) = self.purging
-            && self.engine.batch_bytes() < BATCH_BYTES
-            && self.engine.purge(upto, PURGE_STEP)
+            && self.disk.batch_bytes() < BATCH_BYTES
+            && self.disk.purge(upto, PURGE_STEP)
         {
             self.purging = None;
         }
@@ -216,7 +300,7 @@ impl Flusher {
 
     /// Makes the batch durable, and then says so.
     fn commit(&mut self) -> Result<(), StorageError> {
-        self.engine.commit()?;
+        self.disk.commit()?;
         self.stale = false;
         if let Some((index, truncations)) = self.flushed.take() {
             self.shared.memory().flushed(index, truncations);
@@ -231,7 +315,7 @@ impl Flusher {
         if self.stale {
             self.commit()?;
         }
-        self.engine.sync_watermark()
+        self.disk.sync_rest()
     }
 }
 

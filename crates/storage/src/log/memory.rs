@@ -4,7 +4,7 @@
 //! which readers saw the changes. The latest entries are kept; older ones are read from the disk, where nothing
 //! but a purge can touch them: a truncation that reaches below the kept ones removes what readers may no longer see.
 
-use crate::record::State;
+use crate::disk::Found;
 use crate::{Entry, LogId, NodeInfo, Payload, Proposal, Vote};
 use std::collections::VecDeque;
 use std::io;
@@ -41,16 +41,16 @@ pub(crate) struct View {
 }
 
 impl Memory {
-    pub(crate) fn new(state: &State, first: u64, tail: VecDeque<Entry>) -> Self {
-        let end = state.last.map_or(0, |last| last.index + 1);
+    pub(crate) fn new(found: Found) -> Self {
+        let end = found.last.map_or(0, |last| last.index + 1);
         let mut memory = Self {
-            vote: state.vote,
-            committed: state.committed,
-            purged: state.purged,
-            last: state.last,
-            first: if tail.is_empty() { end } else { first },
-            kept_bytes: tail.iter().map(weight).sum(),
-            kept: tail,
+            vote: found.vote,
+            committed: found.committed,
+            purged: found.purged,
+            last: found.last,
+            first: if found.tail.is_empty() { end } else { found.first },
+            kept_bytes: found.tail.iter().map(weight).sum(),
+            kept: found.tail,
             flushed_below: end,
             truncations: 0,
         };

@@ -1,4 +1,4 @@
-//! openraft's log storage: memory in front, one writing thread behind.
+//! openraft's log storage: memory in front, one writer behind.
 
 mod flusher;
 mod memory;
@@ -7,10 +7,11 @@ mod reader;
 pub(crate) use memory::KEPT_ENTRIES;
 pub use reader::LogReader;
 
-use crate::engine::{Engine, Loaded};
+use crate::disk::{Disk, DiskReader, Found};
+use crate::engine::{Engine, Loaded, Source};
 use crate::files::{Context, Lock};
 use crate::{Entry, LogId, StorageError, TypeConfig, Vote};
-use flusher::{Change, Done};
+use flusher::{Change, Done, Queue};
 use memory::Memory;
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
 use openraft::{OptionalSend, RaftLogReader};
@@ -18,7 +19,7 @@ use std::fmt::{self, Debug};
 use std::io;
 use std::ops::RangeBounds;
 use std::path::PathBuf;
-use std::sync::mpsc::{self, Sender};
+use std::sync::mpsc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
@@ -26,17 +27,18 @@ use tokio::sync::oneshot;
 /// gone too.
 #[derive(Debug)]
 pub struct LogStore {
-    queue: Sender<Change>,
+    queue: Queue,
     reader: LogReader,
 }
 
 /// What the store, its readers and its writer share.
 struct Shared {
     memory: Mutex<Memory>,
-    tree: sled::Tree,
-    /// The file behind the tree.
+    source: Box<dyn DiskReader>,
+    /// What errors name.
     path: PathBuf,
-    _lock: Lock,
+    /// Held as long as anyone reads or writes.
+    _lock: Option<Lock>,
 }
 
 impl Shared {
@@ -59,11 +61,31 @@ impl LogStore {
         path: PathBuf,
         lock: Lock,
     ) -> Result<Self, StorageError> {
-        let memory = Mutex::new(Memory::new(&loaded.state, loaded.first, loaded.tail));
-        let shared = Arc::new(Shared { memory, tree: engine.tree(), path, _lock: lock });
+        let Loaded { state, first, tail, .. } = loaded;
+        let found = Found {
+            vote: state.vote,
+            committed: state.committed,
+            purged: state.purged,
+            last: state.last,
+            first,
+            tail,
+        };
+        let source = Box::new(Source { tree: engine.tree(), path: path.clone() });
+        let shared =
+            Arc::new(Shared { memory: Mutex::new(Memory::new(found)), source, path, _lock: Some(lock) });
         let (queue, changes) = mpsc::channel();
-        flusher::start(engine, changes, shared.clone()).context(&shared.path, "start the writing thread")?;
-        Ok(Self { queue, reader: LogReader { shared } })
+        flusher::start(Box::new(engine), changes, shared.clone())
+            .context(&shared.path, "start the writing thread")?;
+        Ok(Self { queue: Queue::Thread(queue), reader: LogReader { shared } })
+    }
+
+    /// Goes on with the log that was found on `disk`. Written by a task instead of a thread.
+    pub(crate) fn start_on(disk: Box<dyn Disk>, source: Box<dyn DiskReader>, found: Found) -> Self {
+        let memory = Mutex::new(Memory::new(found));
+        let path = PathBuf::from("simulated");
+        let shared = Arc::new(Shared { memory, source, path, _lock: None });
+        let queue = flusher::spawn(disk, shared.clone());
+        Self { queue: Queue::Task(queue), reader: LogReader { shared } }
     }
 
     /// Changes what readers see and queues the change for the disk, both under one lock: the queue has their order.
@@ -72,7 +94,7 @@ impl LogStore {
         let Some(change) = change(&mut memory)? else {
             return Ok(());
         };
-        self.queue.send(change).map_err(|_| gone())
+        if self.queue.send(change) { Ok(()) } else { Err(gone()) }
     }
 
     /// The same, and waits until it is durable. No change needs no wait.
@@ -92,7 +114,7 @@ impl LogStore {
 }
 
 fn gone() -> io::Error {
-    StorageError::Closed { reason: "the writing thread is gone".to_owned() }.into()
+    StorageError::Closed { reason: "the writer of the log is gone".to_owned() }.into()
 }
 
 impl RaftLogReader<TypeConfig> for LogStore {

@@ -1,7 +1,6 @@
 //! Reading the log beside the writer.
 
 use super::Shared;
-use crate::engine::{self, Missing};
 use crate::{Entry, StorageError, TypeConfig, Vote};
 use openraft::RaftLogReader;
 use std::fmt::Debug;
@@ -51,24 +50,26 @@ impl Shared {
                 return Ok(view.kept);
             }
             let shared = self.clone();
-            let fetch = move || engine::fetch(&shared.tree, &shared.path, view.on_disk);
+            let on_disk = view.on_disk.clone();
+            let fetch = move || shared.source.fetch(on_disk);
             let fetched = primacy_runtime::blocking(fetch).await.map_err(io::Error::other)??;
             let memory = self.memory();
-            match fetched {
-                // Another leader's entries may have taken their place meanwhile.
-                Ok(_) if memory.truncations() != view.truncations => {}
-                Ok(mut entries) => {
-                    entries.extend(view.kept);
-                    return Ok(entries);
-                }
-                Err(Missing(index)) if memory.holds(index) && memory.truncations() == view.truncations => {
-                    let (path, key) = (self.path.clone(), format!("entry {index}"));
-                    let reason = "it is missing".to_owned();
-                    return Err(StorageError::Corrupt { path, key, reason }.into());
-                }
-                // Purged or truncated meanwhile.
-                Err(Missing(_)) => {}
+            // Another leader's entries may have taken their place meanwhile.
+            if memory.truncations() != view.truncations {
+                continue;
             }
+            let next = view.on_disk.start + fetched.len() as u64;
+            if next >= view.on_disk.end {
+                let mut entries = fetched;
+                entries.extend(view.kept);
+                return Ok(entries);
+            }
+            if memory.holds(next) {
+                let (path, key) = (self.path.clone(), format!("entry {next}"));
+                let reason = "it is missing".to_owned();
+                return Err(StorageError::Corrupt { path, key, reason }.into());
+            }
+            // Purged meanwhile.
         }
     }
 }
