@@ -19,6 +19,26 @@ pub(crate) fn quorum_at(metrics: &Metrics, now: Moment) -> Option<Moment> {
     if alone { Some(now) } else { Some(metrics.last_quorum_acked?.into_inner().moment()) }
 }
 
+/// What a leader knows of all that was committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Knowledge {
+    /// The last moment at which a quorum stood behind it.
+    pub(crate) at: Moment,
+    /// All that was committed then, anywhere, were entries below this index.
+    pub(crate) next: u64,
+}
+
+/// What this node knows as leader of `term`. Both come from one look: an entry that is not in it was committed after
+/// the quorum's answer that is. What its predecessors committed a leader knows once an entry of its own is.
+pub(crate) fn knowledge(metrics: &Metrics, term: u64, now: Moment) -> Option<Knowledge> {
+    let committed = metrics.cluster_committed?;
+    let knows = metrics.vote.leader_id.term == term && committed.leader_id.term == term;
+    if !knows {
+        return None;
+    }
+    Some(Knowledge { at: quorum_at(metrics, now)?, next: committed.index + 1 })
+}
+
 impl Core {
     /// The term that this node leads, however long ago it was heard.
     pub(crate) fn leads(&self, metrics: &Metrics) -> Option<Term> {
@@ -70,16 +90,13 @@ impl Core {
         at.is_some_and(|at| now >= at.after(self.config().timings.lease()))
     }
 
-    /// How long ago this node last held all that was committed. A leader knows what its predecessors committed once it
-    /// has applied an entry of its own.
+    /// How long ago this node last held all that was committed.
     pub(crate) fn staleness(&self) -> Option<Duration> {
         let now = primacy_runtime::now();
-        let applied = self.replica().progress_now().term;
-        let as_leader = self.metrics(|metrics| {
-            let term = self.leads(metrics)?;
-            if applied == term { quorum_at(metrics, now) } else { None }
-        });
-        let at = as_leader.max(self.replica().fresh_at())?;
-        Some(now.since(at))
+        let as_leader = self.metrics(|metrics| knowledge(metrics, self.leads(metrics)?.0, now));
+        if let Some(Knowledge { at, next }) = as_leader {
+            self.replica().heard(at, next);
+        }
+        Some(now.since(self.replica().fresh_at()?))
     }
 }

@@ -1,6 +1,6 @@
 //! What all parts of one node's consensus share.
 
-use crate::authority::quorum_at;
+use crate::authority::{Knowledge, knowledge};
 use crate::echo::{Echo, Heard};
 use crate::machine::{Machine, Replica};
 use crate::transport::Line;
@@ -9,14 +9,13 @@ use openraft::Raft;
 use openraft::alias::WatchReceiverOf;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::metrics::RaftMetrics;
-use primacy_core::{NodeId, SiteName, Term};
+use primacy_core::{Moment, NodeId, SiteName, Term};
 use primacy_runtime::watch;
 use primacy_storage::{Membership, NodeInfo, TypeConfig, Vote};
 use primacy_wire::v1;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
 
 pub(crate) type Metrics = RaftMetrics<TypeConfig>;
 
@@ -69,10 +68,9 @@ impl Identity {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner).get(&follower).copied()
     }
 
-    /// How long ago a quorum stood behind this node as leader.
-    pub(crate) fn quorum_age(&self) -> Option<Duration> {
-        let now = primacy_runtime::now();
-        quorum_at(&self.metrics.get()?.borrow_watched(), now).map(|at| now.since(at))
+    /// What this node knows as leader of `term`.
+    pub(crate) fn knowledge(&self, term: u64, now: Moment) -> Option<Knowledge> {
+        knowledge(&self.metrics.get()?.borrow_watched(), term, now)
     }
 
     pub(crate) fn node(&self) -> NodeId {

@@ -88,11 +88,9 @@ impl Lane {
         request: &AppendEntriesRequest<TypeConfig>,
         header: Option<v1::RaftHeader>,
     ) -> v1::AppendRequest {
-        // What its predecessors committed a leader knows once an entry of its own is.
-        let committed_term = request.leader_commit.map(|id| id.leader_id.term);
-        let knows = committed_term == Some(request.vote.leader_id.term);
-        let quorum_age = if knows { self.identity.quorum_age() } else { None };
-        codec::append_to(request, header, quorum_age, self.identity.heard(self.to))
+        let now = primacy_runtime::now();
+        let knowledge = self.identity.knowledge(request.vote.leader_id.term, now);
+        codec::append_to(request, header, knowledge, self.identity.heard(self.to), now)
     }
 
     fn answered(&self, answer: v1::AppendResponse) -> AppendResult {

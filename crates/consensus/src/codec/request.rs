@@ -2,22 +2,24 @@
 
 use super::entry::{entry_from, entry_to};
 use super::{log_id_from, log_id_to, required, vote_from, vote_to};
+use crate::authority::Knowledge;
 use crate::echo::Heard;
 use openraft::raft::{
     AppendEntriesRequest, StreamAppendError, StreamAppendResult, TransferLeaderError, TransferLeaderRequest,
     TransferLeaderResponse, VoteRequest, VoteResponse,
 };
+use primacy_core::Moment;
 use primacy_storage::TypeConfig;
 use primacy_wire::v1::append_response::Outcome as Appended;
 use primacy_wire::v1::transfer_leader_response::Outcome as Transferred;
 use primacy_wire::{WireError, v1};
-use std::time::Duration;
 
 pub(crate) fn append_to(
     request: &AppendEntriesRequest<TypeConfig>,
     header: Option<v1::RaftHeader>,
-    quorum_age: Option<Duration>,
+    knowledge: Option<Knowledge>,
     heard: Option<Heard>,
+    now: Moment,
 ) -> v1::AppendRequest {
     v1::AppendRequest {
         header,
@@ -25,9 +27,10 @@ pub(crate) fn append_to(
         prev: request.prev_log_id.as_ref().map(log_id_to),
         entries: request.entries.iter().map(entry_to).collect(),
         committed: request.leader_commit.as_ref().map(log_id_to),
-        quorum_age_us: quorum_age.map(|age| age.as_micros() as u64),
+        quorum_age_us: knowledge.map(|known| now.since(known.at).as_micros() as u64),
         follower_time: heard.as_ref().map(Heard::time),
-        follower_time_age_us: heard.map_or(0, |heard| heard.age(primacy_runtime::now()).as_micros() as u64),
+        follower_time_age_us: heard.map_or(0, |heard| heard.age(now).as_micros() as u64),
+        quorum_committed_next: knowledge.map_or(0, |known| known.next),
     }
 }
 
@@ -201,7 +204,7 @@ mod tests {
     fn appends_come_back() {
         for request in requests() {
             assert_eq!(
-                format!("{:?}", append_from(append_to(&request, None, None, None)).unwrap()),
+                format!("{:?}", append_from(append_to(&request, None, None, None, Moment(0))).unwrap()),
                 format!("{request:?}")
             );
         }

@@ -27,6 +27,7 @@ impl Service {
     /// The word is as old as it can be: it was on its way since this node's time that it gives back.
     fn word(&self, request: &v1::AppendRequest) -> Word {
         let committed_next = request.committed.map_or(0, |id| id.index.saturating_add(1));
+        let committed_next = committed_next.max(request.quorum_committed_next);
         let age = Duration::from_micros(request.follower_time_age_us);
         let echo = &self.core.identity.echo;
         let made = request.follower_time.and_then(|time| echo.made_at(time, age, primacy_runtime::now()));
