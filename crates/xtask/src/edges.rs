@@ -29,6 +29,7 @@ const PERMITTED: &[(&str, &[&str])] = &[
     ("client", &["core", "wire"]),
     ("testbed", &["core", "client"]),
     ("sim", &["core"]),
+    ("cluster-sim", &["core", "runtime", "wire", "storage", "consensus", "sim"]),
     ("cli", &["core", "client", "node", "wire", "redis", "testbed"]),
     ("bench", &["testbed", "client", "core", "wire", "kafka"]),
     ("chaos", &["testbed", "client", "core", "wire"]),

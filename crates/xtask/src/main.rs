@@ -42,11 +42,15 @@ enum Task {
     /// Run the shipped rules under seeds and virtual time
     #[command(disable_help_flag = true)]
     Sim(sim::Options),
+    /// Run whole clusters of the shipped consensus under seeds and virtual time
+    #[command(disable_help_flag = true)]
+    ConsensusSim(sim::Options),
 }
 
 fn main() -> Result<ExitCode> {
     match Arguments::parse().task {
         Task::Verify(options) => verify::verify(&options),
-        Task::Sim(options) => sim::sim(&options),
+        Task::Sim(options) => sim::sim("primacy-sim", &options),
+        Task::ConsensusSim(options) => sim::sim("primacy-cluster-sim", &options),
     }
 }

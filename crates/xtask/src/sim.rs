@@ -1,6 +1,6 @@
-//! Starts the simulation, built as it must be to be worth its time.
+//! Starts the simulations, built as they must be to be worth their time.
 //!
-//! It is a program of its own, so that this crate goes on knowing nothing of the product.
+//! They are programs of their own, so that this crate goes on knowing nothing of the product.
 
 use std::process::{Command, ExitCode};
 
@@ -14,10 +14,11 @@ pub(crate) struct Options {
     arguments: Vec<String>,
 }
 
-pub(crate) fn sim(options: &Options) -> Result<ExitCode> {
+/// Runs `package` with the options, as they are.
+pub(crate) fn sim(package: &str, options: &Options) -> Result<ExitCode> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
-        .args(["run", "--release", "--locked", "--quiet", "--package", "primacy-sim", "--"])
+        .args(["run", "--release", "--locked", "--quiet", "--package", package, "--"])
         .args(&options.arguments)
         .status()
         .context("cargo cannot be started")?;
