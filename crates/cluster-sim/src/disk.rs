@@ -142,7 +142,9 @@ impl Platter {
                 content.under_way.clear();
                 return true;
             }
-            changes.iter().for_each(|change| content.log.apply(change));
+            for change in &changes {
+                content.log.apply(change);
+            }
         }
         false
     }
@@ -262,7 +264,9 @@ impl Disk for Writer {
         }
         if content.cached.len() > CACHED_MAX {
             let cached = std::mem::take(&mut content.cached);
-            cached.iter().for_each(|change| content.log.apply(change));
+            for change in &cached {
+                content.log.apply(change);
+            }
         }
         Ok(())
     }

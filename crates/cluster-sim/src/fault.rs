@@ -88,6 +88,11 @@ pub(crate) enum Kind {
     Replace,
     /// Its disk is emptied, and a new node takes its place.
     Empty,
+    /// It and one other hear each other no more; the rest hears both.
+    Pair {
+        /// Instead, only the other hears it no more.
+        one_way: bool,
+    },
 }
 
 impl fmt::Display for Fault {
@@ -98,7 +103,7 @@ impl fmt::Display for Fault {
 }
 
 /// How many kinds there are.
-const KINDS: u64 = 15;
+const KINDS: u64 = 16;
 
 impl Kind {
     fn draw(dice: &mut Dice, number: u64) -> Kind {
@@ -117,7 +122,8 @@ impl Kind {
             11 => Kind::Transfer { named: dice.chance(50) },
             12 => Kind::Snapshot,
             13 => Kind::Replace,
-            _ => Kind::Empty,
+            14 => Kind::Empty,
+            _ => Kind::Pair { one_way: dice.chance(40) },
         }
     }
 
@@ -139,6 +145,7 @@ impl Kind {
             Kind::Snapshot => "snapshot",
             Kind::Replace => "replace",
             Kind::Empty => "empty",
+            Kind::Pair { .. } => "pair",
         }
     }
 }
@@ -190,6 +197,14 @@ pub(crate) async fn strike(cluster: Cluster, fault: Fault) {
             over.await;
             mend(&cluster, &ways);
         }
+        Kind::Pair { one_way } => {
+            let Some(other) = others.iter().find(|other| **other > node).or(others.first()) else { return };
+            let there = (node, *other);
+            let ways = if one_way { vec![there] } else { vec![there, (*other, node)] };
+            cut(&cluster, &ways);
+            over.await;
+            mend(&cluster, &ways);
+        }
         Kind::OneWay { mute } => {
             let ways: Vec<(u64, u64)> =
                 others.iter().map(|other| if mute { (node, *other) } else { (*other, node) }).collect();
@@ -222,9 +237,13 @@ pub(crate) async fn strike(cluster: Cluster, fault: Fault) {
         }
         Kind::Blackout => {
             let all = cluster.known();
-            all.iter().for_each(|node| cluster.kill(*node, true));
+            for node in &all {
+                cluster.kill(*node, true);
+            }
             over.await;
-            all.iter().for_each(|node| cluster.start(*node));
+            for node in &all {
+                cluster.start(*node);
+            }
         }
         Kind::Freeze => {
             cluster.freeze(node);
@@ -234,9 +253,13 @@ pub(crate) async fn strike(cluster: Cluster, fault: Fault) {
         Kind::SlowDisk { ms, all } => {
             let struck = if all { cluster.known() } else { vec![node] };
             let slow = Speed { sync_max_us: ms * 1_000, ..cluster.setup().speed };
-            struck.iter().for_each(|node| cluster.disk(*node).set_speed(slow));
+            for node in &struck {
+                cluster.disk(*node).set_speed(slow);
+            }
             over.await;
-            struck.iter().for_each(|node| cluster.disk(*node).set_speed(cluster.setup().speed));
+            for node in &struck {
+                cluster.disk(*node).set_speed(cluster.setup().speed);
+            }
         }
         Kind::EndLines => cluster.net().end_lines(),
         Kind::Transfer { named } => operator::transfer(&cluster, named.then_some(node)).await,
@@ -252,11 +275,15 @@ pub(crate) async fn strike(cluster: Cluster, fault: Fault) {
 }
 
 fn cut(cluster: &Cluster, ways: &[(u64, u64)]) {
-    ways.iter().for_each(|(from, to)| cluster.net().cut(*from, *to));
+    for (from, to) in ways {
+        cluster.net().cut(*from, *to);
+    }
 }
 
 fn mend(cluster: &Cluster, ways: &[(u64, u64)]) {
-    ways.iter().for_each(|(from, to)| cluster.net().mend(*from, *to));
+    for (from, to) in ways {
+        cluster.net().mend(*from, *to);
+    }
 }
 
 async fn weathered(

@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// What is never to be at zero once enough seeds have run.
-pub const EXERCISED: [&str; 31] = [
+pub const EXERCISED: [&str; 32] = [
     "acknowledged",
     "added",
     "batches_lost",
@@ -26,6 +26,7 @@ pub const EXERCISED: [&str; 31] = [
     "loss",
     "one_way",
     "outcome_unknown",
+    "pair",
     "power_loss",
     "promoted",
     "quorum_reads",

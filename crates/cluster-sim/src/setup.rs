@@ -94,7 +94,8 @@ impl Setup {
         if defect == Some(Defect::SlowClock) && node == 1 {
             return -100_000;
         }
-        Dice::new(self.seed, 300 + node).below(2 * DRIFT_PPM_MAX + 1) as i64 - DRIFT_PPM_MAX as i64
+        Dice::new(self.seed, 300 + node).below(2 * DRIFT_PPM_MAX + 1).cast_signed()
+            - DRIFT_PPM_MAX.cast_signed()
     }
 }
 

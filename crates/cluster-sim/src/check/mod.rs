@@ -17,6 +17,7 @@ use crate::executor::{Executor, Place};
 use primacy_core::{Event, Revision};
 use primacy_sim::Violation;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
 
 /// What a run counted, by name; for the table of what was exercised.
 pub(crate) type Counts = BTreeMap<&'static str, u64>;
@@ -71,8 +72,12 @@ impl Checker {
 
     /// The transcript.
     pub(crate) fn transcript(&self) -> String {
-        let lines = self.lines.iter().flatten();
-        lines.map(|(at_us, text)| format!("{:>11.6}  {text}\n", *at_us as f64 / 1e6)).collect()
+        let mut transcript = String::new();
+        for (at_us, text) in self.lines.iter().flatten() {
+            // Writing to a string cannot fail.
+            let _ = writeln!(transcript, "{:>11.6}  {text}", *at_us as f64 / 1e6);
+        }
+        transcript
     }
 
     /// Counts something that happened.

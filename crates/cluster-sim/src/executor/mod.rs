@@ -206,7 +206,9 @@ impl Executor {
         let held = inner.held.remove(&node).unwrap_or_default();
         drop(inner);
         let mut ready = locked(&self.0.ready);
-        held.into_iter().for_each(|task| ready.push(task));
+        for task in held {
+            ready.push(task);
+        }
     }
 
     /// Ends the process of `node`: its tasks are dropped in the order in which they began.

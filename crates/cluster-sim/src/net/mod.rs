@@ -237,13 +237,11 @@ impl Net {
             primacy_runtime::sleep(BROKEN_AFTER).await;
             return Err(Status::unavailable("nothing answers"));
         }
-        match host.listens {
-            Some((place, consensus)) => Ok((place, consensus.service())),
-            None => {
-                self.cross(to, from).await?;
-                Err(Status::unavailable("connection refused"))
-            }
+        if let Some((place, consensus)) = host.listens {
+            return Ok((place, consensus.service()));
         }
+        self.cross(to, from).await?;
+        Err(Status::unavailable("connection refused"))
     }
 
     /// Runs in the world until it is done, whoever asked for it.
