@@ -324,7 +324,10 @@ impl World {
     pub(crate) fn strike_candidate(&mut self, m: usize) {
         self.truth.candidate_is_doomed = false;
         let at = self.now + self.dice.below(60_000);
-        let fault = Fault::new(at, self.dice.range(10_000, 100_000), Act::KillServer { m });
+        // Some are back before anybody's next connection is refused.
+        let lasts =
+            if self.dice.chance(40) { self.dice.range(50, 300) } else { self.dice.range(10_000, 100_000) };
+        let fault = Fault::new(at, lasts, Act::KillServer { m });
         let number = self.setup.faults.len();
         self.schedule(at, crate::world::Event::Begin { fault: number });
         self.schedule(at + fault.lasts, crate::world::Event::End { fault: number });

@@ -175,7 +175,7 @@ impl Setup {
         } else if self.spec.kind == GroupKind::Redis && with_data {
             self.with_data = 2;
         }
-        if self.spec.kind == GroupKind::Redis && dice.chance(8) {
+        if self.spec.kind == GroupKind::Redis && dice.chance(12) {
             self.faults.push(fault::restart_candidate(dice));
             self.faults.sort_by_key(|f| f.at);
         }
