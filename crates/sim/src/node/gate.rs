@@ -92,7 +92,8 @@ impl World {
         if let Some(t) = to {
             return Some((Door { epoch: t.epoch, m: member_number(&t.to), held: false }, None));
         }
-        if (opening || intent(group) != Intent::None) && !self.has(Defect::GateIgnoresIntent) {
+        let ignores = self.has(Defect::GateIgnoresIntent) || self.has(Defect::GateLiesShut);
+        if (opening || intent(group) != Intent::None) && !ignores {
             return None;
         }
         let held = group.spec.kind == GroupKind::Redis && group.spec.durability != Durability::Async;
