@@ -46,7 +46,7 @@ pub(crate) struct LagReport {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct MirrorItemReport {
     pub(crate) name: String,
-    /// `aligned`, `verifying` or `unaligned`; none for a group.
+    /// `aligned`, `translated`, `verifying` or `unaligned`; none for a group.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) state: Option<String>,
     pub(crate) partitions: u64,
@@ -165,10 +165,11 @@ impl MirrorLinkReport {
         if self.topics.iter().any(|topic| topic.state.is_none()) {
             return "watched".to_owned();
         }
-        match (of("unaligned"), of("verifying")) {
-            (0, 0) => "aligned".to_owned(),
-            (0, verifying) => format!("({verifying} being verified)"),
-            (unaligned, _) => format!("({unaligned} unaligned)"),
+        match (of("unaligned"), of("verifying"), of("translated")) {
+            (0, 0, 0) => "aligned".to_owned(),
+            (0, 0, translated) => format!("({translated} translated)"),
+            (0, verifying, _) => format!("({verifying} being verified)"),
+            (unaligned, _, _) => format!("({unaligned} unaligned)"),
         }
     }
 

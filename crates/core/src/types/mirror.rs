@@ -25,6 +25,8 @@ impl MirrorEngine {
 /// What is done about offsets that no record has: those of transaction markers and of compacted records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GapPolicy {
+    /// Records are copied without them, and offsets of groups are translated.
+    Translate,
     /// The topic is reported as unaligned and left alone.
     Refuse,
     /// Each is filled with an empty record, which consumers will see.
@@ -35,6 +37,7 @@ impl GapPolicy {
     /// As the contract spells it.
     pub fn word(self) -> &'static str {
         match self {
+            GapPolicy::Translate => "translate",
             GapPolicy::Refuse => "refuse",
             GapPolicy::Fill => "fill",
         }

@@ -10,8 +10,8 @@ mod records;
 
 pub(crate) use aborted::Aborted;
 pub(crate) use filler::{FILLER_KEY, filler};
-pub(crate) use rebuild::rebuild;
-pub(crate) use records::records;
+pub(crate) use rebuild::{condense, cut, rebuild};
+pub(crate) use records::{Placed, placed, records};
 
 use std::fmt;
 

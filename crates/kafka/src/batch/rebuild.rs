@@ -1,7 +1,7 @@
 //! Writes a batch anew in which compaction left gaps: every offset gets a record, those that were there keep their
 //! bytes.
 
-use super::filler::put_filler;
+use super::filler::{put_filler, put_varint};
 use super::{
     ATTRIBUTES, BadBatch, COUNT, FILLER_KEY, HEADER_BYTES, Header, LAST_OFFSET_DELTA, PREFIX_BYTES, field,
     put, seal,
@@ -36,14 +36,54 @@ pub(crate) fn rebuild(header: &Header, batch: &Bytes) -> Result<BytesMut, BadBat
     }
     (next..=i64::from(header.last_offset_delta))
         .for_each(|delta| put_filler(&mut out, delta, Some(FILLER_KEY)));
-    let length = u32::try_from(out.len() - PREFIX_BYTES).map_err(|_| BadBatch::Malformed)?;
-    put(&mut out, 8, length.to_be_bytes());
-    let attributes = i16::from_be_bytes(field(&out, ATTRIBUTES)) & !COMPRESSION;
-    put(&mut out, ATTRIBUTES, attributes.to_be_bytes());
-    put(&mut out, LAST_OFFSET_DELTA, header.last_offset_delta.to_be_bytes());
-    put(&mut out, COUNT, (header.last_offset_delta + 1).to_be_bytes());
-    seal(&mut out);
+    finish(&mut out, header.last_offset_delta)?;
     Ok(out)
+}
+
+/// A whole batch with the same records and no offset between them, not compressed.
+pub(crate) fn condense(header: &Header, batch: &Bytes) -> Result<BytesMut, BadBatch> {
+    cut(header, batch, 0)
+}
+
+/// The same without its first `skipped` records.
+pub(crate) fn cut(header: &Header, batch: &Bytes, skipped: i32) -> Result<BytesMut, BadBatch> {
+    let mut out = BytesMut::from(batch.get(..HEADER_BYTES).ok_or(BadBatch::Malformed)?);
+    let mut records = decompress(header.attributes, batch.slice(HEADER_BYTES..))?;
+    for index in 0..header.count {
+        let length = usize::try_from(get_varint(&mut records)?).map_err(|_| BadBatch::Malformed)?;
+        if records.len() < length {
+            return Err(BadBatch::Malformed);
+        }
+        let mut record = records.split_to(length);
+        if index < skipped {
+            continue;
+        }
+        let whole = record.clone();
+        record.try_get_u8().map_err(|_| BadBatch::Malformed)?;
+        get_varint(&mut record)?;
+        let before = whole.len() - record.len();
+        get_varint(&mut record)?;
+        let mut moved = BytesMut::with_capacity(length + 4);
+        moved.put_slice(&whole[..before]);
+        put_varint(&mut moved, i64::from(index - skipped));
+        moved.put_slice(&record);
+        put_varint(&mut out, i64::try_from(moved.len()).unwrap_or(0));
+        out.put_slice(&moved);
+    }
+    finish(&mut out, header.count - skipped - 1)?;
+    Ok(out)
+}
+
+/// Makes the header fit the records, which are not compressed and have all offsets up to `last`.
+fn finish(batch: &mut BytesMut, last: i32) -> Result<(), BadBatch> {
+    let length = u32::try_from(batch.len() - PREFIX_BYTES).map_err(|_| BadBatch::Malformed)?;
+    put(batch, 8, length.to_be_bytes());
+    let attributes = i16::from_be_bytes(field(batch, ATTRIBUTES)) & !COMPRESSION;
+    put(batch, ATTRIBUTES, attributes.to_be_bytes());
+    put(batch, LAST_OFFSET_DELTA, last.to_be_bytes());
+    put(batch, COUNT, (last + 1).to_be_bytes());
+    seal(batch);
+    Ok(())
 }
 
 /// The records of a batch with these attributes, as they are without compression.
@@ -76,7 +116,7 @@ pub(super) fn get_varint(bytes: &mut Bytes) -> Result<i64, BadBatch> {
 #[cfg(test)]
 fn varint(value: i64) -> Bytes {
     let mut bytes = BytesMut::new();
-    super::filler::put_varint(&mut bytes, value);
+    put_varint(&mut bytes, value);
     bytes.freeze()
 }
 
@@ -121,10 +161,25 @@ mod tests {
             RecordBatchEncoder::encode(&mut bytes, records.iter(), &options).unwrap();
             let header = first(&bytes).unwrap().unwrap();
             assert!(!header.is_dense());
-            let dense = rebuild(&header, &bytes.freeze()).unwrap();
+            let original = bytes.freeze();
+            let dense = rebuild(&header, &original).unwrap();
             assert_eq!(verify(&dense), Ok(()));
             let rebuilt = first(&dense).unwrap().unwrap();
             assert!(rebuilt.is_dense() && rebuilt.end() == 110 && rebuilt.size == dense.len());
+            let short = condense(&header, &original).unwrap();
+            assert_eq!(verify(&short), Ok(()));
+            let condensed = first(&short).unwrap().unwrap();
+            assert!(condensed.is_dense() && condensed.end() == 105 && condensed.size == short.len());
+            let read = RecordBatchDecoder::decode(&mut short.freeze()).unwrap().records;
+            let found: Vec<_> = read.into_iter().map(|r| (r.offset, r.key, r.value, r.timestamp)).collect();
+            let wanted = (100..).zip(kept.map(record));
+            let wanted: Vec<_> = wanted.map(|(at, r)| (at, r.key, r.value, r.timestamp)).collect();
+            assert_eq!(found, wanted);
+            let rest = RecordBatchDecoder::decode(&mut cut(&header, &original, 3).unwrap().freeze())
+                .unwrap()
+                .records;
+            let found: Vec<_> = rest.into_iter().map(|r| (r.offset, r.key)).collect();
+            assert_eq!(found, [(100, record(106).key), (101, record(109).key)]);
             let read = RecordBatchDecoder::decode(&mut dense.freeze()).unwrap().records;
             assert_eq!(read.len(), 10);
             for found in read {

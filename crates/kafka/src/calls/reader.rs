@@ -1,7 +1,7 @@
 //! Reads the batches of one partition from an offset on, one answer at a time.
 
 use super::{Place, WITHIN};
-use crate::batch::{self, BadBatch, Header};
+use crate::batch::{self, Aborted, BadBatch, Header};
 use crate::link::{Cluster, Lane, LinkError};
 use crate::wire::fetch;
 use bytes::{Bytes, BytesMut};
@@ -32,11 +32,33 @@ pub(crate) struct Reader<'a> {
     offset: i64,
     rest: BytesMut,
     next: Option<(Header, Bytes)>,
+    /// Where only what is committed is read: which transactions were not.
+    aborted: Option<Aborted>,
+    hidden: bool,
 }
 
 impl<'a> Reader<'a> {
     pub(crate) fn new(cluster: &'a Cluster, leader: i32, place: &'a Place, offset: i64) -> Reader<'a> {
-        Reader { cluster, leader, place, offset, rest: BytesMut::new(), next: None }
+        Reader {
+            cluster,
+            leader,
+            place,
+            offset,
+            rest: BytesMut::new(),
+            next: None,
+            aborted: None,
+            hidden: false,
+        }
+    }
+
+    /// Reads no further than what is committed, and knows what was aborted.
+    pub(crate) fn committed(self) -> Reader<'a> {
+        Reader { aborted: Some(Aborted::default()), ..self }
+    }
+
+    /// Whether the batch at the position is of a transaction that was aborted.
+    pub(crate) fn is_hidden(&self) -> bool {
+        self.hidden
     }
 
     /// The batch at the position; none when the log ends there for now.
@@ -60,12 +82,17 @@ impl<'a> Reader<'a> {
             if let Some(header) = batch::first(&self.rest).map_err(bad)? {
                 let bytes = self.rest.split_to(header.size);
                 batch::verify(&bytes).map_err(bad)?;
+                self.hidden = self.aborted.as_mut().is_some_and(|aborted| aborted.covers(&header));
                 if header.end() > self.offset {
                     return Ok(Some((header, bytes.freeze())));
                 }
                 continue;
             }
-            self.rest = self.fetch().await?;
+            let (records, aborted) = self.fetch().await?;
+            self.rest = records;
+            if let Some(known) = &mut self.aborted {
+                *known = Aborted::new(aborted);
+            }
             if self.rest.is_empty() {
                 return Ok(None);
             }
@@ -76,13 +103,13 @@ impl<'a> Reader<'a> {
         }
     }
 
-    async fn fetch(&self) -> Result<BytesMut, LinkError> {
+    async fn fetch(&self) -> Result<(BytesMut, Vec<(i64, i64)>), LinkError> {
         let (topic, partition) = self.place;
         let request = fetch::Request {
             max_wait_ms: 0,
             bytes_max: ANSWER_BYTES,
             partition_bytes_max: ANSWER_BYTES,
-            committed: false,
+            committed: self.aborted.is_some(),
             session_id: 0,
             session_epoch: -1,
             wanted: BTreeMap::from([(&**topic, vec![(*partition, self.offset)])]),
@@ -99,6 +126,6 @@ impl<'a> Reader<'a> {
         let error = fetched.as_ref().map_or(answer.error, |f| f.error);
         let doing = format!("reading {topic}-{partition} at {}", self.offset);
         LinkError::check_right(error, doing, &format!("Read on topic {topic}"))?;
-        Ok(fetched.map(|f| f.records).unwrap_or_default())
+        Ok(fetched.map(|f| (f.records, f.aborted)).unwrap_or_default())
     }
 }

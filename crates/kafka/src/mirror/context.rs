@@ -1,10 +1,13 @@
 //! What the parts of one mirror share.
 
+use super::translation::Translation;
 use super::{MirrorPlan, MirrorStatus};
+use crate::calls::Place;
 use crate::link::{Cluster, LinkError, Topology};
 use crate::pattern::OWN_PREFIX;
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{Notify, watch};
 
 /// The plan, both clusters, and where to say how it goes.
@@ -15,9 +18,14 @@ pub(super) struct Context {
     pub(super) status: watch::Sender<MirrorStatus>,
     /// Asks for another look at both clusters.
     pub(super) look: Notify,
+    /// Where records are in partitions with gaps.
+    pub(super) translations: Mutex<BTreeMap<Place, SharedTranslation>>,
     /// Asks the next look to compare the settings of topics too.
     pub(super) compare_settings: AtomicBool,
 }
+
+/// Extended by whoever copies, read by whoever translates.
+pub(super) type SharedTranslation = Arc<Mutex<Translation>>;
 
 /// Both clusters at one moment.
 #[derive(Debug)]
@@ -39,8 +47,14 @@ impl Context {
             target,
             status,
             look: Notify::new(),
+            translations: Mutex::default(),
             compare_settings: AtomicBool::new(false),
         }))
+    }
+
+    /// Where the records of a partition are, if not at their own offsets.
+    pub(super) fn translation(&self, place: &Place) -> Option<SharedTranslation> {
+        self.translations.lock().unwrap_or_else(PoisonError::into_inner).get(place).cloned()
     }
 
     /// Says in the status what went wrong while something was done, or that it went well.

@@ -6,8 +6,8 @@
 mod recognise;
 
 use super::context::{Context, Surveyed};
-use super::judge::{self, Ack, Take};
-use super::part::{Part, Phase};
+use super::judge::{self, Ack, Kept, Take};
+use super::part::{Origin, Part, Phase};
 use super::prepare::{self, Asked, Outcome, Prepared};
 use super::pull::{self, Pull, PullKey, Pulled};
 use super::push::{IN_FLIGHT_MAX, Job, Push, Pushed, Sent, TIMEOUT_MS};
@@ -22,8 +22,8 @@ use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt, future::BoxFuture};
 use kafka_protocol::error::ResponseError;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use uuid::Uuid;
@@ -191,7 +191,7 @@ impl Engine {
             if due && part.source_leader.is_some() && part.target_leader.is_some() {
                 part.phase = Phase::Preparing;
                 wrote |= part.has_written_as(self.producer);
-                let (generation, kept) = (part.generation, part.kept);
+                let (generation, kept) = (part.generation, part.kept.clone());
                 asked.push(Asked { part: index, generation, place: part.place.clone(), kept });
             }
         }
@@ -225,14 +225,17 @@ impl Engine {
             return;
         }
         match outcome {
-            Outcome::Ready { next, source_start, source_end, first_copy, kept } => {
+            Outcome::Ready { source_start, source_end, first_copy, kept } => {
                 self.troubles.remove(&(PREPARING, index));
                 part.source_start = source_start;
                 part.first_copy = first_copy;
-                part.kept = Some(kept);
-                part.run(next, producer);
+                part.kept = Some(Kept { moved: None, ..kept.clone() });
+                let next = kept.moved.as_ref().map_or(kept.offset, |moved| moved.reached);
+                let translation = kept.moved.clone().map(|moved| Arc::new(Mutex::new(moved.translation)));
+                part.run(next, kept.offset, translation, producer);
                 part.heard(source_end, Instant::now());
                 self.ledger.note(&place, kept);
+                self.publish_translation(index);
             }
             Outcome::Refused(why) => self.refuse_part(index, why),
             Outcome::Later(why) => {
@@ -242,6 +245,16 @@ impl Engine {
                 self.context.look.notify_one();
             }
         }
+    }
+
+    /// Lets those who copy offsets of groups know where records are.
+    fn publish_translation(&self, index: usize) {
+        let part = &self.parts[index];
+        let mut known = self.context.translations.lock().unwrap_or_else(PoisonError::into_inner);
+        match &part.translation {
+            Some(translation) => known.insert(part.place.clone(), translation.clone()),
+            None => known.remove(&part.place),
+        };
     }
 
     // --- from the source ---
@@ -266,7 +279,7 @@ impl Engine {
             }
             let permits = u32::try_from(bytes >> 10).unwrap_or(u32::MAX);
             let Ok(share) = self.budget.clone().try_acquire_many_owned(permits) else { continue };
-            let committed = plan.gaps == Gaps::Fill;
+            let committed = plan.gaps != Gaps::Refuse;
             let pulling = pull.request(key, &self.parts, &parts, committed, bytes, share);
             let (source, rate) = (self.context.source.clone(), plan.rate.clone());
             self.pulled.push(pull::pull(source, rate, pulling).boxed());
@@ -355,28 +368,57 @@ impl Engine {
                 return self.refuse_part(index, why);
             }
             let hidden = transactions.covers(&header);
-            let take = match judge::take(partition, part.next, &header, gaps, hidden) {
+            let is_moved = part.translation.is_some();
+            let take = |part: &Part| {
+                judge::take(partition, part.next, &header, gaps, hidden, part.translation.is_some())
+            };
+            let taken = match take(part) {
                 Take::FillBefore(count) => {
                     fill(part, count, header.max_timestamp, share);
-                    judge::take(partition, part.next, &header, gaps, hidden)
+                    take(part)
                 }
-                take => take,
+                Take::LeaveOut(end) if end < header.end() => {
+                    part.leave_out(end);
+                    take(part)
+                }
+                taken => taken,
             };
-            match take {
-                Take::Skip | Take::FillBefore(_) => {}
+            let mut origin = Origin { from: header.base_offset, end: header.end(), thinned: false };
+            let done = match taken {
+                Take::Skip | Take::FillBefore(_) => Ok(()),
+                Take::LeaveOut(end) => {
+                    part.leave_out(end);
+                    Ok(())
+                }
                 Take::Copy => {
                     self.meter.copied(header.count, header.size);
-                    part.enqueue(bytes, header.count, share);
+                    part.enqueue(bytes, header.count, origin, share);
+                    Ok(())
                 }
-                Take::FillInstead(count) => fill(part, count, header.max_timestamp, share),
-                Take::Rebuild => match batch::rebuild(&header, &bytes.freeze()) {
-                    Ok(dense) => part.enqueue(dense, header.last_offset_delta + 1, share),
-                    Err(bad) => {
-                        let why = judge::unreadable(partition, part.next, bad);
-                        return self.refuse_part(index, why);
-                    }
-                },
+                Take::CopyRest(there) => batch::cut(&header, &bytes.freeze(), there).map(|rest| {
+                    origin.from = part.next;
+                    part.enqueue(rest, header.count - there, origin, share);
+                }),
+                Take::FillInstead(count) => {
+                    fill(part, count, header.max_timestamp, share);
+                    Ok(())
+                }
+                Take::Rebuild => batch::rebuild(&header, &bytes.freeze())
+                    .map(|dense| part.enqueue(dense, header.last_offset_delta + 1, origin, share)),
+                Take::Condense => batch::condense(&header, &bytes.freeze()).map(|dense| {
+                    // From its first gap on offsets differ.
+                    part.leave_out(header.base_offset);
+                    origin.thinned = true;
+                    part.enqueue(dense, header.count, origin, share);
+                }),
                 Take::Refuse(why) => return self.refuse_part(index, why),
+            };
+            if let Err(bad) = done {
+                let why = judge::unreadable(partition, self.parts[index].next, bad);
+                return self.refuse_part(index, why);
+            }
+            if !is_moved && self.parts[index].translation.is_some() {
+                self.publish_translation(index);
             }
         }
     }
@@ -571,7 +613,8 @@ fn fill(part: &mut Part, count: i64, timestamp_ms: i64, share: &Arc<OwnedSemapho
     while left > 0 {
         let some = i32::try_from(left.min(AT_ONCE)).unwrap_or(1);
         let records = batch::filler(0, some, Some(batch::FILLER_KEY), timestamp_ms.max(0));
-        part.enqueue(records, some, share);
+        let origin = Origin { from: part.next, end: part.next + i64::from(some), thinned: false };
+        part.enqueue(records, some, origin, share);
         left -= i64::from(some);
     }
 }

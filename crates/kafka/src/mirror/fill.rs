@@ -20,6 +20,8 @@ const BATCH_MAX: i64 = 40_000;
 pub(super) enum Failure {
     /// It never will be.
     Refused(Unaligned),
+    /// It never will be, because what is before the source's first batch, which is at this offset, could not be deleted.
+    NoFillers(i64, Unaligned),
     /// It may be later.
     Later(String),
 }
@@ -87,14 +89,18 @@ pub(super) async fn fill(
 
 fn refusal(error: &LinkError, partition: i32, to: i64) -> Failure {
     match error.api() {
-        Some(ResponseError::PolicyViolation) => Failure::Refused(Unaligned {
-            partition: Some(partition),
-            offset: Some(to),
-            reason: format!(
-                "the source begins at {to}, and a topic that is only compacted cannot be made to"
-            ),
-            remedy: "add delete to its cleanup.policy until it is copied, or leave it out of `topics`".into(),
-        }),
+        Some(ResponseError::PolicyViolation) => Failure::NoFillers(
+            to,
+            Unaligned {
+                partition: Some(partition),
+                offset: Some(to),
+                reason: format!(
+                    "the source begins at {to}, and a topic that is only compacted cannot be made to"
+                ),
+                remedy: "add delete to its cleanup.policy until it is copied, or leave it out of `topics`"
+                    .into(),
+            },
+        ),
         _ => Failure::Later(error.to_string()),
     }
 }

@@ -3,13 +3,14 @@
 //! A record that is copied to another offset than its own cannot be taken back: a log only grows. So each question here
 //! is answered "leave the topic alone" unless the facts say that the copy is exact.
 
+use super::translation::Translation;
 use super::{Gaps, Unaligned};
 use crate::batch::{BadBatch, Header};
 use kafka_protocol::error::ResponseError;
 use uuid::Uuid;
 
 /// What both sides hold of a partition before it is copied.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Facts {
     pub(super) source_id: Uuid,
     pub(super) target_id: Uuid,
@@ -24,27 +25,50 @@ pub(super) struct Facts {
 }
 
 /// What the mirror wrote down about a partition: up to `offset`, the two topics of these ids are equal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Kept {
     pub(super) source_id: Uuid,
     pub(super) target_id: Uuid,
     pub(super) offset: i64,
+    /// If they are not, because there are gaps: how they correspond.
+    pub(super) moved: Option<Moved>,
+}
+
+/// How a partition corresponds to one whose gaps are left out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Moved {
+    /// How far the source was copied.
+    pub(super) reached: i64,
+    pub(super) translation: Translation,
 }
 
 impl Kept {
     /// As the metadata of a committed offset.
     pub(super) fn metadata(&self) -> String {
-        format!("aligned {} {}", self.source_id, self.target_id)
+        let ids = format!("{} {}", self.source_id, self.target_id);
+        match &self.moved {
+            None => format!("aligned {ids}"),
+            Some(moved) => format!("translated {ids} {} {}", moved.reached, moved.translation.write()),
+        }
     }
 
     /// Reads a committed offset with its metadata; none if somebody else wrote it.
     pub(super) fn read(offset: i64, metadata: &str) -> Option<Kept> {
-        let mut words = metadata.strip_prefix("aligned ")?.split(' ').map(Uuid::parse_str);
-        let (Some(Ok(source_id)), Some(Ok(target_id)), None) = (words.next(), words.next(), words.next())
-        else {
-            return None;
+        let mut words = metadata.split(' ');
+        let moves = match words.next()? {
+            "aligned" => false,
+            "translated" => true,
+            _ => return None,
         };
-        Some(Kept { source_id, target_id, offset })
+        let source_id = Uuid::parse_str(words.next()?).ok()?;
+        let target_id = Uuid::parse_str(words.next()?).ok()?;
+        let moved = if moves {
+            let reached = words.next()?.parse().ok()?;
+            Some(Moved { reached, translation: Translation::read(words.next()?)? })
+        } else {
+            None
+        };
+        words.next().is_none().then_some(Kept { source_id, target_id, offset, moved })
     }
 }
 
@@ -57,6 +81,8 @@ pub(super) enum Beginning {
     Verify { from: i64, to: i64 },
     /// Copy from here.
     Copy(i64),
+    /// Behind gaps: compare what the target holds beyond what was written down, then copy on.
+    Rejoin(Rejoin),
     /// The target ends at `from` and the source begins at `to`: records that are gone at the source have to be stood
     /// in for.
     Fill { from: i64, to: i64 },
@@ -64,15 +90,40 @@ pub(super) enum Beginning {
     Refuse(Unaligned),
 }
 
+/// From where on what both sides hold has to be brought together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Rejoin {
+    pub(super) source: i64,
+    pub(super) target: i64,
+    /// Where the target ends.
+    pub(super) to: i64,
+    /// How what is before corresponds; none where both sides are equal.
+    pub(super) translation: Option<Translation>,
+}
+
 /// Decides how a partition begins to be copied.
-pub(super) fn begin(partition: i32, facts: &Facts) -> Beginning {
+pub(super) fn begin(partition: i32, facts: &Facts, gaps: Gaps) -> Beginning {
     let end = facts.target_log_end;
     if facts.target_end != end {
         return Beginning::Wait;
     }
-    let kept = facts.kept.filter(|kept| kept.target_id == facts.target_id);
+    let kept = facts.kept.as_ref().filter(|kept| kept.target_id == facts.target_id);
     if kept.is_some_and(|kept| kept.source_id != facts.source_id) && end > 0 {
         return Beginning::Refuse(recreated(Some(partition)));
+    }
+    if let Some((kept, moved)) = kept.and_then(|kept| Some((kept, kept.moved.as_ref()?))).filter(|_| end > 0)
+    {
+        if gaps != Gaps::Translate {
+            return Beginning::Refuse(without_gaps(partition, moved.translation.first_gap()));
+        }
+        let mut translation = moved.translation.clone();
+        let reached = if kept.offset > end { translation.cut(end) } else { moved.reached };
+        return Beginning::Rejoin(Rejoin {
+            source: reached.max(facts.source_start),
+            target: kept.offset.min(end).max(facts.target_start),
+            to: end,
+            translation: Some(translation),
+        });
     }
     if end > facts.source_end {
         return Beginning::Refuse(Unaligned {
@@ -90,7 +141,12 @@ pub(super) fn begin(partition: i32, facts: &Facts) -> Beginning {
     let verified = kept.map_or(0, |kept| kept.offset);
     let from = verified.max(facts.target_start).max(facts.source_start);
     if from < end {
-        return Beginning::Verify { from, to: end };
+        return match gaps {
+            Gaps::Translate => {
+                Beginning::Rejoin(Rejoin { source: from, target: from, to: end, translation: None })
+            }
+            Gaps::Refuse | Gaps::Fill => Beginning::Verify { from, to: end },
+        };
     }
     if facts.source_start > end {
         Beginning::Fill { from: end, to: facts.source_start }
@@ -99,8 +155,7 @@ pub(super) fn begin(partition: i32, facts: &Facts) -> Beginning {
     }
 }
 
-const FILL: &str =
-    "accept empty records in their place with gaps = \"fill\", or leave the topic out of `topics`";
+const FILL: &str = "write gaps = \"translate\", or accept empty records in their place with gaps = \"fill\"";
 
 const COPY_ANEW: &str = "delete the topic on the standby, and the mirror copies it anew";
 
@@ -111,6 +166,16 @@ pub(super) fn recreated(partition: Option<i32>) -> Unaligned {
         offset: None,
         reason: "the topic was deleted and created again at the source".into(),
         remedy: COPY_ANEW.into(),
+    }
+}
+
+/// It was copied without its gaps, and that is not wanted any more.
+fn without_gaps(partition: i32, offset: i64) -> Unaligned {
+    Unaligned {
+        partition: Some(partition),
+        offset: Some(offset),
+        reason: "from there on its records have other offsets on the standby".into(),
+        remedy: format!("write gaps = \"translate\"; or {COPY_ANEW}"),
     }
 }
 
@@ -143,6 +208,12 @@ pub(super) enum Take {
     Skip,
     /// It follows what was copied last.
     Copy,
+    /// The first so many of its records are there already: copy the others.
+    CopyRest(i32),
+    /// Leave out the offsets before this one, which have no record; then ask again where the batch ends later.
+    LeaveOut(i64),
+    /// Some of its offsets have no record: it has to be written anew without them.
+    Condense,
     /// So many offsets before it have no record: fill them, then ask again.
     FillBefore(i64),
     /// It has no records that consumers see: fill its offsets.
@@ -154,11 +225,19 @@ pub(super) enum Take {
 }
 
 /// Decides what becomes of a batch, when `next` is the offset that must come next. `aborted` says that its
-/// transaction was.
-pub(super) fn take(partition: i32, next: i64, batch: &Header, gaps: Gaps, aborted: bool) -> Take {
+/// transaction was, and `moved` that offsets differ already.
+pub(super) fn take(
+    partition: i32,
+    next: i64,
+    batch: &Header,
+    gaps: Gaps,
+    aborted: bool,
+    moved: bool,
+) -> Take {
     if batch.end() <= next {
         return Take::Skip;
     }
+    let empty = batch.is_control() || aborted || batch.count == 0;
     let refuse = |reason: String, remedy: &str| {
         Take::Refuse(Unaligned {
             partition: Some(partition),
@@ -167,7 +246,12 @@ pub(super) fn take(partition: i32, next: i64, batch: &Header, gaps: Gaps, aborte
             remedy: remedy.into(),
         })
     };
-    if batch.base_offset < next {
+    let in_hand = next - batch.base_offset;
+    let plain = batch.is_dense() && !empty && (gaps != Gaps::Refuse || !batch.is_transactional());
+    if in_hand > 0 && plain && !moved {
+        return i32::try_from(in_hand).map_or(Take::Copy, Take::CopyRest);
+    }
+    if in_hand > 0 && !(moved && gaps == Gaps::Translate) {
         return refuse(
             format!(
                 "the standby ends inside the batch {} to {} of the source",
@@ -187,10 +271,13 @@ pub(super) fn take(partition: i32, next: i64, batch: &Header, gaps: Gaps, aborte
         Gaps::Refuse if missing > 0 || !batch.is_dense() => {
             refuse("offsets without a record, as compaction leaves them, cannot be copied".into(), FILL)
         }
+        Gaps::Translate if empty => Take::LeaveOut(batch.end()),
+        Gaps::Translate if missing > 0 => Take::LeaveOut(batch.base_offset),
+        Gaps::Translate if !batch.is_dense() => Take::Condense,
         Gaps::Fill if missing > 0 => Take::FillBefore(missing),
-        Gaps::Fill if batch.is_control() || aborted || batch.count == 0 => Take::FillInstead(count),
+        Gaps::Fill if empty => Take::FillInstead(count),
         Gaps::Fill if !batch.is_dense() => Take::Rebuild,
-        Gaps::Refuse | Gaps::Fill => Take::Copy,
+        Gaps::Translate | Gaps::Refuse | Gaps::Fill => Take::Copy,
     }
 }
 
@@ -285,8 +372,12 @@ mod tests {
             target_start: 0,
             target_end,
             target_log_end: target_end,
-            kept: kept.map(|(source_id, offset)| Kept { source_id, target_id: B, offset }),
+            kept: kept.map(|(source_id, offset)| Kept { source_id, target_id: B, offset, moved: None }),
         }
+    }
+
+    fn begin(partition: i32, facts: &Facts) -> Beginning {
+        super::begin(partition, facts, Gaps::Refuse)
     }
 
     fn refused(beginning: Beginning) -> String {
@@ -332,17 +423,56 @@ mod tests {
             refused(begin(0, &facts(60, Some((Uuid::nil(), 60))))).contains("created again at the source")
         );
         // Deleted on the standby, as the remedy says: what was written down is of another topic.
-        let kept = Some(Kept { source_id: Uuid::nil(), target_id: Uuid::nil(), offset: 60 });
+        let kept = Some(Kept { source_id: Uuid::nil(), target_id: Uuid::nil(), offset: 60, moved: None });
         assert_eq!(begin(0, &Facts { kept, ..facts(0, None) }), Beginning::Fill { from: 0, to: 10 });
     }
 
     #[test]
     fn what_is_written_down_comes_back() {
-        let kept = Kept { source_id: A, target_id: B, offset: 7 };
+        let kept = Kept { source_id: A, target_id: B, offset: 7, moved: None };
         assert_eq!(Kept::read(7, &kept.metadata()), Some(kept));
-        for other in ["", "aligned", "aligned x y", "somebody's metadata"] {
+        let kept = behind_gaps(90, 60);
+        assert_eq!(Kept::read(60, &kept.metadata()), Some(kept));
+        for other in ["", "aligned", "aligned x y", "translated x y 4 0:0:1", "somebody's metadata"] {
             assert_eq!(Kept::read(7, other), None, "{other}");
         }
+    }
+
+    /// All up to `reached` is copied, and the target ends at `offset`; both are equal up to 50.
+    fn behind_gaps(reached: i64, offset: i64) -> Kept {
+        let mut translation = Translation::equal_up_to(50);
+        translation.note(reached - (offset - 50), 50, offset - 50);
+        Kept { source_id: A, target_id: B, offset, moved: Some(Moved { reached, translation }) }
+    }
+
+    #[test]
+    fn behind_gaps_the_target_is_rejoined_from_what_was_written_down() {
+        let of = |target_end, gaps| {
+            let facts = Facts { kept: Some(behind_gaps(90, 60)), ..facts(target_end, None) };
+            super::begin(0, &facts, gaps)
+        };
+        for (end, source, target) in [(60, 90, 60), (70, 90, 60), (55, 85, 55)] {
+            match of(end, Gaps::Translate) {
+                Beginning::Rejoin(rejoin) => {
+                    assert_eq!((rejoin.source, rejoin.target, rejoin.to), (source, target, end));
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(refused(of(60, Gaps::Refuse)).contains("offset 50"));
+    }
+
+    #[test]
+    fn gaps_are_left_out_where_offsets_are_translated() {
+        let take = |header: Header, aborted| take(0, 50, &header, Gaps::Translate, aborted, true);
+        assert_eq!(take(batch(50, 9, 10, TRANSACTIONAL), false), Take::Copy);
+        assert_eq!(take(batch(50, 9, 10, TRANSACTIONAL), true), Take::LeaveOut(60));
+        assert_eq!(take(batch(50, 0, 1, MARKER), false), Take::LeaveOut(51));
+        assert_eq!(take(batch(53, 9, 10, PLAIN), false), Take::LeaveOut(53));
+        assert_eq!(take(batch(50, 9, 7, PLAIN), false), Take::Condense);
+        assert_eq!(take(batch(50, 9, 0, PLAIN), false), Take::LeaveOut(60));
+        // Where a target lost its end, the batch that it ended in is copied again.
+        assert_eq!(take(batch(45, 9, 10, PLAIN), false), Take::Copy);
     }
 
     fn batch(base_offset: i64, last_offset_delta: i32, count: i32, attributes: i16) -> Header {
@@ -363,11 +493,12 @@ mod tests {
 
     #[test]
     fn batches_follow_each_other_without_a_gap() {
-        let take = |header: Header| take(0, 50, &header, Gaps::Refuse, false);
+        let take = |header: Header| take(0, 50, &header, Gaps::Refuse, false, false);
         assert_eq!(take(batch(50, 9, 10, PLAIN)), Take::Copy);
         assert_eq!(take(batch(40, 9, 10, PLAIN)), Take::Skip);
+        assert_eq!(take(batch(45, 9, 10, PLAIN)), Take::CopyRest(5));
         for (header, reason) in [
-            (batch(45, 9, 10, PLAIN), "ends inside the batch"),
+            (batch(45, 9, 7, PLAIN), "ends inside the batch"),
             (batch(51, 9, 10, PLAIN), "compaction"),
             (batch(50, 9, 7, PLAIN), "compaction"),
             (batch(50, 9, 10, TRANSACTIONAL), "transactions"),
@@ -382,7 +513,7 @@ mod tests {
 
     #[test]
     fn gaps_are_filled_where_that_is_accepted() {
-        let take = |header: Header, aborted| take(0, 50, &header, Gaps::Fill, aborted);
+        let take = |header: Header, aborted| take(0, 50, &header, Gaps::Fill, aborted, false);
         assert_eq!(take(batch(50, 9, 10, TRANSACTIONAL), false), Take::Copy);
         assert_eq!(take(batch(50, 9, 10, TRANSACTIONAL), true), Take::FillInstead(10));
         assert_eq!(take(batch(50, 0, 1, MARKER), false), Take::FillInstead(1));

@@ -48,7 +48,8 @@ pub(super) struct Watched {
 /// What is written down, and when to do so again.
 pub(super) struct Ledger {
     kept: BTreeMap<Place, Kept>,
-    written: BTreeMap<Place, i64>,
+    /// Where the target ended, and how far the source was copied.
+    written: BTreeMap<Place, (i64, i64)>,
     write: Instant,
     write_all: Instant,
     watch: Instant,
@@ -65,7 +66,7 @@ impl Ledger {
     }
 
     pub(super) fn kept(&self, place: &Place) -> Option<Kept> {
-        self.kept.get(place).copied()
+        self.kept.get(place).cloned()
     }
 
     /// Up to here a partition is known to be equal on both sides.
@@ -78,10 +79,14 @@ impl Ledger {
     pub(super) fn due(&mut self, parts: &[Part], all: bool) -> BTreeMap<Place, Committed> {
         let running = parts.iter().filter(|part| part.is_running());
         let due = running.filter_map(|part| {
-            let kept = Kept { offset: part.acked, ..part.kept? };
-            let changed = all || self.written.insert(part.place.clone(), part.acked) != Some(part.acked);
+            let now = (part.acked, part.reached);
+            let changed = self.written.insert(part.place.clone(), now) != Some(now);
+            if !changed && !all {
+                return None;
+            }
+            let kept = part.kept_now()?;
             let committed = Committed { offset: part.acked, metadata: kept.metadata() };
-            changed.then(|| (part.place.clone(), committed))
+            Some((part.place.clone(), committed))
         });
         due.collect()
     }

@@ -20,6 +20,7 @@ mod report;
 mod status;
 mod survey;
 mod topics;
+mod translation;
 mod verify;
 
 pub use plan::{Authority, Gaps, MirrorPlan};

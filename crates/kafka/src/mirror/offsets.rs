@@ -1,17 +1,17 @@
 //! Copies the offsets of consumer groups, twice a second and when asked.
 //!
 //! A group's offset means the same record on both sides, because records have the same offsets there; but it must not
-//! be beyond what the target holds, or consumers would start over. A group that is gone at the source is not written
+//! be beyond what the target holds, or consumers would start over. Behind gaps it is translated. A group that is gone at the source is not written
 //! again, and what the target still has of it is left to its own retention.
 
 use super::context::Context;
-use super::{GroupStatus, MirrorStatus, TopicState};
+use super::{GroupStatus, MirrorStatus};
 use crate::calls::{Committed, Listed, Place, commit, committed, create_consumer_group, groups};
 use crate::link::{LinkError, Wanted};
 use futures::StreamExt;
 use kafka_protocol::error::ResponseError;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
@@ -31,8 +31,23 @@ pub(super) type Ask = oneshot::Sender<Result<(), LinkError>>;
 struct Copied {
     /// Whether the groups could be listed last time; what fails later is told of the group.
     listed: bool,
-    offsets: BTreeMap<String, BTreeMap<Place, Committed>>,
+    offsets: BTreeMap<String, BTreeMap<Place, Both>>,
     made: BTreeSet<String>,
+}
+
+/// An offset at the source, and what it is on the target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Both {
+    source: i64,
+    target: Committed,
+}
+
+impl Both {
+    /// Whether this says more than what was written: of the same offset a translation may know less than it did.
+    fn is_news_after(&self, known: &Both) -> bool {
+        let same_record = self.source == known.source && self.target.metadata == known.target.metadata;
+        if same_record { self.target.offset > known.target.offset } else { self != known }
+    }
 }
 
 /// Copies until it is dropped.
@@ -85,7 +100,11 @@ async fn copy(context: &Context, copied: &mut Copied) -> Result<(), LinkError> {
         let held = context.status.borrow().clone();
         match offsets {
             Ok(offsets) => {
-                let (clamped, status) = clamp(offsets, &held);
+                let translate = |place: &Place, offset| {
+                    let translation = context.translation(place)?;
+                    Some(translation.lock().unwrap_or_else(PoisonError::into_inner).floor(offset))
+                };
+                let (clamped, status) = clamp(offsets, &held, translate);
                 statuses.insert(name.clone(), status);
                 due.push((name, listed, clamped));
             }
@@ -98,8 +117,10 @@ async fn copy(context: &Context, copied: &mut Copied) -> Result<(), LinkError> {
     let mut writes = Vec::new();
     for (name, listed, clamped) in due {
         let known = copied.offsets.entry(name.clone()).or_default();
-        let changed: BTreeMap<_, _> =
-            clamped.into_iter().filter(|(place, offset)| known.get(place) != Some(offset)).collect();
+        let changed: BTreeMap<_, _> = clamped
+            .into_iter()
+            .filter(|(place, both)| known.get(place).is_none_or(|k| both.is_news_after(k)))
+            .collect();
         if !changed.is_empty() {
             writes.push((name, listed, changed));
         }
@@ -138,32 +159,36 @@ async fn write(
     context: &Context,
     name: &str,
     listed: &Listed,
-    offsets: &BTreeMap<Place, Committed>,
+    offsets: &BTreeMap<Place, Both>,
     made: bool,
 ) -> Result<(), LinkError> {
+    let offsets: BTreeMap<_, _> =
+        offsets.iter().map(|(place, both)| (place.clone(), both.target.clone())).collect();
     if let Some((topic, _)) = offsets.keys().next().filter(|_| listed.is_consumer && !made) {
         create_consumer_group(&context.target, name, topic).await?;
     }
-    commit(&context.target, name, offsets).await
+    commit(&context.target, name, &offsets).await
 }
 
-/// What may be committed on the target now, and how the group stands.
+/// What may be committed on the target now, and how the group stands. `translate` knows offsets that differ there.
 fn clamp(
     offsets: BTreeMap<Place, Committed>,
     held: &MirrorStatus,
-) -> (BTreeMap<Place, Committed>, GroupStatus) {
+    translate: impl Fn(&Place, i64) -> Option<i64>,
+) -> (BTreeMap<Place, Both>, GroupStatus) {
     let mut status = GroupStatus { partitions: 0, behind_records: 0, problem: None };
     let mut clamped = BTreeMap::new();
-    for (place, mut committed) in offsets {
+    for (place, committed) in offsets {
         let Some(topic) = held.topics.get(&*place.0) else { continue };
         let Some(partition) = topic.partitions.get(&place.1) else { continue };
-        let Some(end) = partition.target_end.filter(|_| topic.state == TopicState::Aligned) else { continue };
+        let ends = partition.target_end.zip(partition.copied_to).filter(|_| topic.state.is_copied());
+        let Some((target_end, copied_to)) = ends else { continue };
         status.partitions += 1;
-        if committed.offset > end {
-            status.behind_records += (committed.offset - end).unsigned_abs();
-            committed.offset = end;
-        }
-        clamped.insert(place, committed);
+        status.behind_records += (committed.offset - copied_to).max(0).unsigned_abs();
+        // The translation may know of more than the status; it knows of nothing that is not there.
+        let offset = translate(&place, committed.offset).unwrap_or_else(|| committed.offset.min(target_end));
+        let target = Committed { offset, metadata: committed.metadata };
+        clamped.insert(place, Both { source: committed.offset, target });
     }
     (clamped, status)
 }
@@ -179,12 +204,21 @@ fn describe(error: &LinkError) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{PartitionStatus, TopicStatus};
+    use super::super::{PartitionStatus, TopicState, TopicStatus};
     use super::*;
+
+    /// What is committed on the target where nothing is translated.
+    fn clamp(
+        offsets: BTreeMap<Place, Committed>,
+        held: &MirrorStatus,
+    ) -> (BTreeMap<Place, Committed>, GroupStatus) {
+        let (clamped, status) = super::clamp(offsets, held, |_, _| None);
+        (clamped.into_iter().map(|(place, both)| (place, both.target)).collect(), status)
+    }
 
     fn held(state: TopicState, target_end: Option<i64>) -> MirrorStatus {
         let mut status = MirrorStatus::new("events", 1);
-        let partition = PartitionStatus { target_end, ..PartitionStatus::default() };
+        let partition = PartitionStatus { target_end, copied_to: target_end, ..PartitionStatus::default() };
         let topic = TopicStatus { state, partitions: BTreeMap::from([(0, partition)]) };
         status.topics.insert("orders".into(), topic);
         status
@@ -199,6 +233,17 @@ mod tests {
         assert_eq!(clamp(at(5), &held(TopicState::Aligned, Some(8))).0, at(5));
         let (clamped, status) = clamp(at(12), &held(TopicState::Aligned, Some(8)));
         assert_eq!((clamped, status.behind_records, status.partitions), (at(8), 4, 1));
+    }
+
+    #[test]
+    fn behind_gaps_an_offset_is_translated_and_never_taken_back() {
+        let translated = held(TopicState::Translated { partition: 0, offset: 4 }, Some(8));
+        let (both, _) = super::clamp(at(12), &translated, |_, offset| Some(offset - 5));
+        let both = both.into_values().next().unwrap();
+        assert_eq!((both.source, both.target.offset), (12, 7));
+        let of = |source, offset| Both { source, target: Committed { offset, ..both.target.clone() } };
+        assert!(of(12, 8).is_news_after(&both) && of(11, 6).is_news_after(&both));
+        assert!(!of(12, 7).is_news_after(&both) && !of(12, 5).is_news_after(&both));
     }
 
     #[test]

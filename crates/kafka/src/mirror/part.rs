@@ -1,12 +1,14 @@
 //! One partition on its way: what is fetched, sent and acknowledged. Pure; time is an argument.
 
 use super::Lag;
-use super::judge::Kept;
+use super::context::SharedTranslation;
+use super::judge::{Kept, Moved};
+use super::translation::Translation;
 use crate::batch::{self, Producer};
 use crate::calls::Place;
 use bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -30,12 +32,24 @@ pub(super) enum Phase {
     Stopped,
 }
 
+/// Which offsets of the source a batch stands for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Origin {
+    pub(super) from: i64,
+    pub(super) end: i64,
+    /// Whether compaction took some of its records.
+    pub(super) thinned: bool,
+}
+
 /// A batch that is to be at `base` on the target.
 #[derive(Debug)]
-pub(super) struct Queued {
-    pub(super) base: i64,
-    pub(super) count: i32,
-    pub(super) bytes: Bytes,
+struct Queued {
+    base: i64,
+    count: i32,
+    origin: Origin,
+    /// The offset of the source up to which there is nothing more behind it.
+    end: i64,
+    bytes: Bytes,
     /// Its share of the buffer, given back with the last batch of a fetch.
     _share: Arc<OwnedSemaphorePermit>,
 }
@@ -51,6 +65,12 @@ pub(super) struct Part {
     pub(super) generation: u64,
     /// The offset that is fetched next.
     pub(super) next: i64,
+    /// The offset that the next batch will have at the target: `next`, unless gaps are left out.
+    target_next: i64,
+    /// Up to which offset of the source the target has acknowledged all there is: `acked`, unless gaps are left out.
+    pub(super) reached: i64,
+    /// Where records are, once gaps were left out.
+    pub(super) translation: Option<SharedTranslation>,
     /// Where the source's log begins: inside of a batch, when that is beyond `next`.
     pub(super) source_start: i64,
     /// The end of what the target has acknowledged.
@@ -83,6 +103,9 @@ impl Part {
             phase: Phase::Waiting(now),
             generation: 0,
             next: 0,
+            target_next: 0,
+            reached: 0,
+            translation: None,
             source_start: 0,
             acked: 0,
             from: 0,
@@ -116,6 +139,9 @@ impl Part {
     }
 
     fn leave(&mut self, phase: Phase) {
+        if self.is_running() {
+            self.kept = self.kept_now();
+        }
         self.phase = phase;
         self.generation += 1;
         self.queue.clear();
@@ -125,12 +151,30 @@ impl Part {
         self.failed = None;
     }
 
-    /// Copies from `next` on.
-    pub(super) fn run(&mut self, next: i64, producer: Producer) {
+    /// What is known of both sides now.
+    pub(super) fn kept_now(&self) -> Option<Kept> {
+        let moved = self.translation.as_ref().map(|translation| Moved {
+            reached: self.reached,
+            translation: translation.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+        });
+        Some(Kept { offset: self.acked, moved, ..self.kept.clone()? })
+    }
+
+    /// Copies from `next` on, which comes to `target_next`.
+    pub(super) fn run(
+        &mut self,
+        next: i64,
+        target_next: i64,
+        translation: Option<SharedTranslation>,
+        producer: Producer,
+    ) {
         self.phase = Phase::Running;
         self.next = next;
-        self.acked = next;
+        self.reached = next;
         self.from = next;
+        self.target_next = target_next;
+        self.acked = target_next;
+        self.translation = translation;
         self.producer = producer;
         self.sequence = 0;
         self.clock = LagClock::default();
@@ -155,13 +199,43 @@ impl Part {
         self.is_running() && self.queue.is_empty()
     }
 
-    /// Takes over a batch whose place is `next`.
-    pub(super) fn enqueue(&mut self, mut bytes: BytesMut, count: i32, share: &Arc<OwnedSemaphorePermit>) {
+    /// Takes over a batch that comes next.
+    pub(super) fn enqueue(
+        &mut self,
+        mut bytes: BytesMut,
+        count: i32,
+        origin: Origin,
+        share: &Arc<OwnedSemaphorePermit>,
+    ) {
         batch::stamp(&mut bytes, self.producer, self.sequence);
         self.sequence = batch::next_sequence(self.sequence, count);
         self.queued_bytes += bytes.len();
-        self.queue.push_back(Queued { base: self.next, count, bytes: bytes.freeze(), _share: share.clone() });
-        self.next += i64::from(count);
+        self.queue.push_back(Queued {
+            base: self.target_next,
+            count,
+            origin,
+            end: origin.end,
+            bytes: bytes.freeze(),
+            _share: share.clone(),
+        });
+        self.target_next += i64::from(count);
+        self.next = origin.end;
+    }
+
+    /// Goes past offsets without a record, so that the target has others from here on.
+    pub(super) fn leave_out(&mut self, end: i64) {
+        self.next = self.next.max(end);
+        if self.translation.is_none() {
+            // What is under way is equal too, and is noted when it is acknowledged.
+            self.translation = Some(Arc::new(Mutex::new(Translation::equal_up_to(self.acked))));
+        }
+        match self.queue.back_mut() {
+            Some(last) => last.end = self.next,
+            None => {
+                self.reached = self.next;
+                self.clock.reached(self.reached);
+            }
+        }
     }
 
     /// The batch to send next, if one may be sent now; it counts as sent.
@@ -202,7 +276,17 @@ impl Part {
             self.queued_bytes -= first.bytes.len();
             self.sent = self.sent.saturating_sub(1);
             self.acked = first.base + i64::from(first.count);
-            self.clock.reached(self.acked);
+            self.reached = first.end;
+            if let Some(translation) = &self.translation {
+                let mut translation = translation.lock().unwrap_or_else(PoisonError::into_inner);
+                let Origin { from, end, thinned } = first.origin;
+                if thinned {
+                    translation.note_thinned(from, end, first.base, i64::from(first.count));
+                } else {
+                    translation.note(from, first.base, i64::from(first.count));
+                }
+            }
+            self.clock.reached(self.reached);
         }
     }
 
@@ -220,11 +304,11 @@ impl Part {
     /// The source said where its log ends.
     pub(super) fn heard(&mut self, end: i64, now: Instant) {
         self.source_end = Some(end);
-        self.clock.heard(end, self.acked, now);
+        self.clock.heard(end, self.reached, now);
     }
 
     pub(super) fn lag(&self, record_bytes: f64, now: Instant) -> Lag {
-        let records = self.source_end.map_or(0, |end| (end - self.acked).max(0)).cast_unsigned();
+        let records = self.source_end.map_or(0, |end| (end - self.reached).max(0)).cast_unsigned();
         let bytes = (records as f64 * record_bytes) as u64;
         Lag { records, bytes, seconds: self.clock.age(now).as_secs_f64() }
     }
@@ -274,10 +358,12 @@ mod tests {
     fn running(next: i64, batches: &[i32]) -> (Part, Instant) {
         let now = Instant::now();
         let mut part = Part::new(("orders".into(), 0), now);
-        part.run(next, OURS);
+        part.run(next, next, None, OURS);
         let share = Arc::new(Arc::new(Semaphore::new(10)).try_acquire_many_owned(1).unwrap());
         for count in batches {
-            part.enqueue(filler(0, *count, None, 0), *count, &share);
+            let end = part.next + i64::from(*count);
+            let origin = Origin { from: part.next, end, thinned: false };
+            part.enqueue(filler(0, *count, None, 0), *count, origin, &share);
         }
         (part, now)
     }
@@ -310,6 +396,25 @@ mod tests {
         }
         assert!(part.is_idle());
         assert_eq!(part.acked, 3);
+    }
+
+    #[test]
+    fn behind_a_gap_records_come_to_other_offsets_and_lag_counts_those_of_the_source() {
+        let (mut part, now) = running(100, &[10]);
+        part.leave_out(111);
+        let share = Arc::new(Arc::new(Semaphore::new(10)).try_acquire_many_owned(1).unwrap());
+        let origin = Origin { from: 111, end: 116, thinned: false };
+        part.enqueue(filler(0, 5, None, 0), 5, origin, &share);
+        part.heard(120, now);
+        assert_eq!(sent(&mut part, now), [100, 110]);
+        part.taken(100);
+        assert_eq!((part.acked, part.reached, part.lag(1.0, now).records), (110, 111, 9));
+        part.taken(110);
+        part.leave_out(120);
+        assert_eq!((part.acked, part.reached, part.lag(1.0, now).records), (115, 120, 0));
+        let translation = part.translation.clone().unwrap();
+        let floor = |offset| translation.lock().unwrap().floor(offset);
+        assert_eq!([109, 110, 111, 115, 120].map(floor), [109, 110, 110, 114, 115]);
     }
 
     #[test]

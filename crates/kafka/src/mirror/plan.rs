@@ -37,8 +37,10 @@ impl MirrorPlan {
 /// What is done about offsets that no record has: those of transaction markers, and of records that compaction removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Gaps {
-    /// The topic is reported as unaligned and left alone.
+    /// Records are copied without them, so that those behind have other offsets, and offsets of groups are translated.
     #[default]
+    Translate,
+    /// The topic is reported as unaligned and left alone.
     Refuse,
     /// Each is filled with an empty record, which consumers will see.
     Fill,

@@ -4,6 +4,7 @@ use super::engine::{Copied, Engine, PREPARING, READING, WRITING};
 use super::part::{Part, Phase};
 use super::{Lag, Mode, PartitionStatus, Progress, TopicState, TopicStatus};
 use std::collections::BTreeMap;
+use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 /// A lag of fewer seconds is what a live mirror has.
@@ -110,22 +111,32 @@ fn describe(topic: &Copied, parts: &[Part], record_bytes: f64, now: Instant) -> 
         let part = parts.get(*part)?;
         let target_end = (part.generation > 0 || part.is_running()).then_some(part.acked);
         let lag = part.lag(record_bytes, now);
-        Some((*number, PartitionStatus { source_end: part.source_end, target_end, lag }))
+        let copied_to = target_end.is_some().then_some(part.reached);
+        Some((*number, PartitionStatus { source_end: part.source_end, target_end, copied_to, lag }))
     });
     let running = topic.parts.values().all(|part| parts.get(*part).is_some_and(Part::is_running));
     let state = match &topic.unaligned {
         Some(why) => TopicState::Unaligned(why.clone()),
-        None if running => TopicState::Aligned,
+        None if running => moved(topic, parts).unwrap_or(TopicState::Aligned),
         None => TopicState::Verifying,
     };
     TopicStatus { state, partitions: partitions.collect() }
 }
 
+/// Where offsets begin to differ, if they do.
+fn moved(topic: &Copied, parts: &[Part]) -> Option<TopicState> {
+    topic.parts.iter().find_map(|(partition, part)| {
+        let translation = parts.get(*part)?.translation.as_ref()?;
+        let offset = translation.lock().unwrap_or_else(PoisonError::into_inner).first_gap();
+        Some(TopicState::Translated { partition: *partition, offset })
+    })
+}
+
 fn progress(parts: &[Part], meter: &Meter) -> Progress {
     let running = parts.iter().filter(|part| part.is_running());
     let (done, total) = running.fold((0, 0), |(done, total), part| {
-        let end = part.source_end.unwrap_or(part.acked).max(part.acked);
-        (done + (part.acked - part.from), total + (end - part.from))
+        let end = part.source_end.unwrap_or(part.reached).max(part.reached);
+        (done + (part.reached - part.from), total + (end - part.from))
     });
     let left = (total - done) as f64;
     let pace = meter.records_per_second;
@@ -145,7 +156,7 @@ fn progress(parts: &[Part], meter: &Meter) -> Progress {
 
 fn mode(parts: &[Part], lag: Lag) -> Mode {
     let settling = parts.iter().any(|part| matches!(part.phase, Phase::Preparing));
-    let behind = |part: &&Part| part.is_running() && part.source_end.is_some_and(|end| end > part.acked);
+    let behind = |part: &&Part| part.is_running() && part.source_end.is_some_and(|end| end > part.reached);
     if parts.is_empty() || (!settling && lag.seconds < LIVE_SECONDS) {
         return Mode::Live;
     }

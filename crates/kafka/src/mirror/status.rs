@@ -99,8 +99,25 @@ pub enum TopicState {
     Verifying,
     /// Each record that the target has is at the offset that it has at the source.
     Aligned,
+    /// Only before the first gap; behind it each record is there, at another offset, and those of groups are translated.
+    Translated {
+        /// The first partition with a gap.
+        partition: i32,
+        /// Its first offset that is another one on the target.
+        offset: i64,
+    },
     /// It is not, and the topic is left alone.
     Unaligned(Unaligned),
+}
+
+impl TopicState {
+    /// Whether its records are copied.
+    pub fn is_copied(&self) -> bool {
+        match self {
+            TopicState::Aligned | TopicState::Translated { .. } => true,
+            TopicState::Verifying | TopicState::Unaligned(_) => false,
+        }
+    }
 }
 
 /// Why a topic is left alone.
@@ -136,6 +153,8 @@ pub struct PartitionStatus {
     pub source_end: Option<i64>,
     /// The same at the target: what it has acknowledged.
     pub target_end: Option<i64>,
+    /// Up to which offset of the source the target has everything: `target_end`, unless offsets are translated.
+    pub copied_to: Option<i64>,
     /// The difference.
     pub lag: Lag,
 }
@@ -190,7 +209,7 @@ impl MirrorStatus {
     pub fn unaligned(&self) -> impl Iterator<Item = (&str, &Unaligned)> {
         self.topics.iter().filter_map(|(name, topic)| match &topic.state {
             TopicState::Unaligned(why) => Some((name.as_str(), why)),
-            TopicState::Verifying | TopicState::Aligned => None,
+            TopicState::Verifying | TopicState::Aligned | TopicState::Translated { .. } => None,
         })
     }
 }

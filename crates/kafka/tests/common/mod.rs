@@ -8,7 +8,6 @@
     clippy::print_stderr
 )]
 
-use primacy_kafka::mirror::TopicState;
 use primacy_kafka::{Authority, ClusterAccess, Gaps, Mirror, MirrorPlan, MirrorStatus, Patterns};
 use primacy_testbed::{KafkaCluster, KafkaOptions, Workdir};
 use rdkafka::admin::{
@@ -84,7 +83,7 @@ impl Pair {
             target: access(&self.b),
             topics: Patterns::new([format!("{topics}.*")]).unwrap(),
             groups: Patterns::new([format!("{topics}.*")]).unwrap(),
-            gaps: Gaps::Refuse,
+            gaps: Gaps::default(),
             rate: None,
             authority: Authority::always(),
             buffer_bytes_max: MirrorPlan::BUFFER_BYTES_MAX,
@@ -234,14 +233,28 @@ pub async fn read(cluster: &KafkaCluster, topic: &str, partition: i32) -> Vec<Se
     read_all(cluster, topic, vec![partition]).await.remove(&partition).unwrap()
 }
 
+/// The same, of what is committed.
+pub async fn read_committed(cluster: &KafkaCluster, topic: &str, partition: i32) -> Vec<Seen> {
+    read_all_as(cluster, topic, vec![partition], "read_committed").await.remove(&partition).unwrap()
+}
+
 /// The same of several partitions.
 async fn read_all(cluster: &KafkaCluster, topic: &str, partitions: Vec<i32>) -> BTreeMap<i32, Vec<Seen>> {
+    read_all_as(cluster, topic, partitions, "read_uncommitted").await
+}
+
+async fn read_all_as(
+    cluster: &KafkaCluster,
+    topic: &str,
+    partitions: Vec<i32>,
+    isolation: &'static str,
+) -> BTreeMap<i32, Vec<Seen>> {
     let mut config = client(cluster);
     config
         .set("group.id", "test-reader")
         .set("enable.auto.commit", "false")
         .set("enable.partition.eof", "true");
-    config.set("fetch.message.max.bytes", "12000000").set("isolation.level", "read_uncommitted");
+    config.set("fetch.message.max.bytes", "12000000").set("isolation.level", isolation);
     let topic = topic.to_owned();
     let read = move || {
         let consumer: BaseConsumer = config.create().unwrap();
@@ -365,9 +378,9 @@ pub async fn until_copied(mirror: &Mirror, cluster: &KafkaCluster, topic: &str) 
     let copied = |status: &MirrorStatus| {
         let Some(found) = status.topics.get(topic) else { return false };
         let reached = |(partition, end): (&i32, &i64)| {
-            found.partitions.get(partition).is_some_and(|p| p.target_end.is_some_and(|at| at >= *end))
+            found.partitions.get(partition).is_some_and(|p| p.copied_to.is_some_and(|at| at >= *end))
         };
-        found.state == TopicState::Aligned && ends.iter().all(reached)
+        found.state.is_copied() && ends.iter().all(reached)
     };
     until(mirror, &format!("copied {topic} up to {ends:?}"), copied).await;
 }

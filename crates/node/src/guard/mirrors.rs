@@ -196,6 +196,7 @@ impl Guards {
             topics: patterns(key, &job.spec.topics)?,
             groups: patterns(key, &job.spec.groups)?,
             gaps: match job.spec.gaps {
+                GapPolicy::Translate => Gaps::Translate,
                 GapPolicy::Refuse => Gaps::Refuse,
                 GapPolicy::Fill => Gaps::Fill,
             },

@@ -14,7 +14,7 @@ const TAIL_MAX_BYTES: u64 = 64 << 20;
 
 mirror!(GroupKind { Redis, Endpoint, Kafka });
 mirror!(MirrorEngine { Builtin, External });
-mirror!(GapPolicy { Refuse, Fill });
+mirror!(GapPolicy { Refuse, Fill, Translate });
 mirror!(FailoverMode { Automatic, Manual });
 mirror!(FencePolicy { Witness, None });
 mirror!(Durability { Async, Local, Site });

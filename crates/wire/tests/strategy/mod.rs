@@ -199,7 +199,8 @@ fn lag_budget() -> impl Strategy<Value = LagBudget> {
 
 prop_compose! {
     fn mirror_spec()(
-        (builtin, fill) in (any::<bool>(), any::<bool>()),
+        builtin in any::<bool>(),
+        gaps in prop_oneof![Just(GapPolicy::Translate), Just(GapPolicy::Refuse), Just(GapPolicy::Fill)],
         (topics, groups) in (vec(text(), 0..3), vec(text(), 0..3)),
         rate_max_bytes in option::of(number()),
         max_lag in lag_budget(),
@@ -209,7 +210,7 @@ prop_compose! {
             topics,
             groups,
             rate_max_bytes,
-            gaps: if fill { GapPolicy::Fill } else { GapPolicy::Refuse },
+            gaps,
             max_lag,
         }
     }

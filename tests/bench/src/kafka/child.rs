@@ -17,7 +17,7 @@ pub(crate) async fn run(source: &str, target: &str, topic: &str) -> Result<()> {
         target: access(target),
         topics: Patterns::new([topic])?,
         groups: Patterns::new([".*"])?,
-        gaps: Gaps::Refuse,
+        gaps: Gaps::default(),
         rate: None,
         authority: Authority::always(),
         buffer_bytes_max: MirrorPlan::BUFFER_BYTES_MAX,

@@ -43,8 +43,9 @@ pub(super) fn read(mut section: Section<'_>) -> Option<GroupSpec> {
 fn read_mirror(section: &Section<'_>) -> Option<MirrorSpec> {
     let engines = [("builtin", MirrorEngine::Builtin), ("external", MirrorEngine::External)];
     let engine = section.optional("mirror", |v| word(v, &engines)).unwrap_or(MirrorEngine::Builtin);
-    let policies = [("refuse", GapPolicy::Refuse), ("fill", GapPolicy::Fill)];
-    let gaps = section.optional("gaps", |v| word(v, &policies)).unwrap_or(GapPolicy::Refuse);
+    let policies =
+        [("translate", GapPolicy::Translate), ("refuse", GapPolicy::Refuse), ("fill", GapPolicy::Fill)];
+    let gaps = section.optional("gaps", |v| word(v, &policies)).unwrap_or(GapPolicy::Translate);
     let budget = |v: &Value| parsed::<LagBudget>(v, "a number of records or a duration", "\"0 records\"");
     let max_lag = section.optional("max_lag", budget).unwrap_or(MAX_LAG);
     let rate_max_bytes = section.optional("mirror_rate", rate);

@@ -25,7 +25,7 @@ fn a_kafka_group_is_read_with_its_defaults() {
     let group = GroupsFile::parse(KAFKA).unwrap().remove(0);
     assert_eq!((group.kind, group.failover), (GroupKind::Kafka, FailoverMode::Manual));
     let mirror = group.mirror.unwrap();
-    assert_eq!((mirror.engine, mirror.gaps), (MirrorEngine::Builtin, GapPolicy::Refuse));
+    assert_eq!((mirror.engine, mirror.gaps), (MirrorEngine::Builtin, GapPolicy::Translate));
     assert_eq!((mirror.max_lag, mirror.rate_max_bytes), (LagBudget::Records(0), None));
     assert_eq!(mirror.topics, ["orders", "clicks-.*"]);
     assert_eq!(mirror.groups, [".*"]);

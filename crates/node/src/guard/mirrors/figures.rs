@@ -67,6 +67,7 @@ fn of_topic(name: &str, topic: &TopicStatus) -> MirrorItem {
     let (state, problem) = match &topic.state {
         TopicState::Verifying => ("verifying", None),
         TopicState::Aligned => ("aligned", None),
+        TopicState::Translated { .. } => ("translated", None),
         TopicState::Unaligned(why) => ("unaligned", Some(why.to_string())),
     };
     let lags = topic.partitions.values().map(|p| of_lag(&p.lag));
@@ -107,6 +108,8 @@ pub(super) fn record(group: &GroupName, member: &MemberName, report: &MirrorRepo
     gauge!("primacy_mirror_done_ratio", &labels).set(report.done_permille() as f64 / 1e3);
     gauge!("primacy_mirror_bytes_per_second", &labels).set(report.bytes_per_second as f64);
     gauge!("primacy_mirror_unaligned_topics", &labels).set(unaligned as f64);
+    let translated = report.topics.iter().filter(|topic| topic.state == "translated").count();
+    gauge!("primacy_mirror_translated_topics", &labels).set(translated as f64);
     if let Some(sampled) = report.sampled_at {
         gauge!("primacy_mirror_sample_age_seconds", &labels).set(at.since(sampled).as_secs_f64());
     }
