@@ -1,6 +1,7 @@
 //! How a cluster is reached, and as whom. Secrets stay here and out of every message.
 
 use std::fmt;
+use std::sync::Arc;
 
 /// Where a cluster is entered, and how.
 #[derive(Clone, Debug, Default)]
@@ -14,30 +15,12 @@ pub struct ClusterAccess {
 }
 
 /// What protects the connections to a cluster; the default is neither encryption nor a login.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Security {
-    /// TLS, where the listener speaks it.
-    pub tls: Option<Tls>,
+    /// TLS, where the listener speaks it: whom to trust, and what to show to brokers that ask.
+    pub tls: Option<Arc<rustls::ClientConfig>>,
     /// SASL, where the listener wants it.
     pub sasl: Option<Sasl>,
-}
-
-/// Certificates, in PEM.
-#[derive(Clone)]
-pub struct Tls {
-    /// The authorities that are trusted.
-    pub ca_pem: Vec<u8>,
-    /// What is shown to brokers that ask (mutual TLS).
-    pub identity: Option<Identity>,
-}
-
-/// A certificate with its key, in PEM.
-#[derive(Clone)]
-pub struct Identity {
-    /// The chain, ours first.
-    pub certificate_pem: Vec<u8>,
-    /// The private key.
-    pub key_pem: Vec<u8>,
 }
 
 /// A login.
@@ -73,15 +56,9 @@ impl Mechanism {
     }
 }
 
-impl fmt::Debug for Tls {
+impl fmt::Debug for Security {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tls").field("mutual", &self.identity.is_some()).finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Identity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Identity(hidden)")
+        f.debug_struct("Security").field("tls", &self.tls.is_some()).field("sasl", &self.sasl).finish()
     }
 }
 
@@ -99,13 +76,9 @@ mod tests {
 
     #[test]
     fn no_secret_is_shown() {
-        let tls = Tls {
-            ca_pem: b"ca".to_vec(),
-            identity: Some(Identity { certificate_pem: b"c".to_vec(), key_pem: b"s3cret".to_vec() }),
-        };
         let sasl =
             Sasl { mechanism: Mechanism::Plain, username: "primacy".into(), password: "s3cret".into() };
-        let shown = format!("{:?}", Security { tls: Some(tls), sasl: Some(sasl) });
+        let shown = format!("{:?}", Security { tls: None, sasl: Some(sasl) });
         assert!(shown.contains("primacy") && !shown.contains("s3cret"), "{shown}");
     }
 }

@@ -19,7 +19,7 @@ pub mod probe;
 mod rate;
 mod wire;
 
-pub use access::{ClusterAccess, Identity, Mechanism, Sasl, Security, Tls};
+pub use access::{ClusterAccess, Mechanism, Sasl, Security};
 pub use link::{Cluster, LinkError};
 pub use mirror::{Authority, Gaps, Mirror, MirrorPlan, MirrorStatus};
 pub use pattern::{PatternError, Patterns};

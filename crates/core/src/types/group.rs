@@ -224,7 +224,27 @@ pub enum BlockReason {
     ClusterDown {
         /// The active cluster.
         member: MemberName,
+        /// What its standbys lacked when it was last heard.
+        standbys: Vec<StandbyLag>,
     },
+}
+
+/// What a mirrored standby lacked, by the last sample.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StandbyLag {
+    /// The standby.
+    pub member: MemberName,
+    /// What it lacked.
+    pub records: u64,
+    /// How old the sample was when this was written down.
+    pub sample_age_ms: u64,
+}
+
+impl fmt::Display for StandbyLag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.sample_age_ms as f64 / 1e3;
+        write!(f, "{} lacks {} records by a sample {seconds:.1} s old", self.member, self.records)
+    }
 }
 
 impl BlockReason {
@@ -262,7 +282,7 @@ impl BlockReason {
                     "name it, and discard what the others hold: primacy failover {group} --to MEMBER --allow-data-loss"
                 )
             }
-            BlockReason::ClusterDown { member } => {
+            BlockReason::ClusterDown { member, .. } => {
                 format!("bring {member} back; `primacy status {group}` says what its standbys lack")
             }
         }
@@ -287,10 +307,13 @@ impl fmt::Display for BlockReason {
                 write!(f, "{member} is down and the group says failover = \"manual\"")
             }
             BlockReason::NoFirstPrimary { detail } => write!(f, "no member is primary yet: {detail}"),
-            BlockReason::ClusterDown { member } => write!(
-                f,
-                "the active cluster {member} does not answer, and this version makes no other Kafka cluster active"
-            ),
+            BlockReason::ClusterDown { member, standbys } => {
+                write!(
+                    f,
+                    "the active cluster {member} does not answer, and this version makes no other Kafka cluster active"
+                )?;
+                standbys.iter().try_for_each(|standby| write!(f, "; {standby}"))
+            }
         }
     }
 }

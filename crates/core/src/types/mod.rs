@@ -21,7 +21,7 @@ pub use event::{Event, EventBatch};
 pub use fence::FenceQuorum;
 pub use group::{
     BlockReason, Blocked, Durability, FailoverMode, FencePolicy, Group, GroupKind, GroupSpec, GroupState,
-    MemberSpec, OnNoSite, Pause, Primary, Probe, RepliesOn,
+    MemberSpec, OnNoSite, Pause, Primary, Probe, RepliesOn, StandbyLag,
 };
 pub use lineage::{Lineage, Position};
 pub use loss::{Loss, LossBudget, LossBudgetError};

@@ -3,7 +3,7 @@
 //! Nothing here retries: who asks knows how long it may take and what a second attempt means.
 
 use super::connection::Connection;
-use super::dial::{self, Credentials};
+use super::dial;
 use super::error::LinkError;
 use super::topology::{self, Topology, Wanted};
 use crate::ClusterAccess;
@@ -49,7 +49,6 @@ pub struct Cluster {
 
 struct Shared {
     access: ClusterAccess,
-    credentials: Credentials,
     known: Mutex<Known>,
 }
 
@@ -63,16 +62,15 @@ struct Known {
 }
 
 impl Cluster {
-    /// Reads the certificates; opens nothing yet.
+    /// Opens nothing yet.
     ///
     /// # Errors
-    /// Certificates that cannot be read, and no bootstrap address.
+    /// No bootstrap address.
     pub fn new(access: ClusterAccess) -> Result<Cluster, LinkError> {
         if access.bootstrap.is_empty() {
             return Err(LinkError::Configuration("a cluster needs a bootstrap address".into()));
         }
-        let credentials = Credentials::read(&access.security)?;
-        let shared = Shared { access, credentials, known: Mutex::default() };
+        let shared = Shared { access, known: Mutex::default() };
         Ok(Cluster { shared: Arc::new(shared) })
     }
 
@@ -196,8 +194,8 @@ impl Cluster {
     }
 
     async fn open(&self, address: &str) -> Result<Arc<Connection>, LinkError> {
-        let Shared { access, credentials, .. } = &*self.shared;
-        dial::open(address, credentials, &access.client_id, OPEN).await.map(Arc::new)
+        let access = &self.shared.access;
+        dial::open(address, &access.security, &access.client_id, OPEN).await.map(Arc::new)
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {

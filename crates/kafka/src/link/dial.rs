@@ -3,69 +3,29 @@
 use super::connection::{Connection, Wire};
 use super::error::LinkError;
 use super::scram::Scram;
-use crate::{Mechanism, Sasl, Security, Tls};
+use crate::{Mechanism, Sasl, Security};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use kafka_protocol::messages::{ApiVersionsRequest, SaslAuthenticateRequest, SaslHandshakeRequest};
 use kafka_protocol::protocol::StrBytes;
 use primacy_runtime::Stream;
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls_pki_types::ServerName;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio_rustls::TlsConnector;
-
-/// A [`Security`] whose certificates are read.
-#[derive(Clone)]
-pub(super) struct Credentials {
-    tls: Option<Arc<rustls::ClientConfig>>,
-    sasl: Option<Sasl>,
-}
-
-impl Credentials {
-    pub(super) fn read(security: &Security) -> Result<Credentials, LinkError> {
-        let tls = security.tls.as_ref().map(client_config).transpose()?.map(Arc::new);
-        Ok(Credentials { tls, sasl: security.sasl.clone() })
-    }
-}
-
-fn client_config(tls: &Tls) -> Result<rustls::ClientConfig, LinkError> {
-    let wrong = |what: &str, reason: String| LinkError::Configuration(format!("{what}: {reason}"));
-    let mut roots = rustls::RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(&tls.ca_pem) {
-        let certificate = certificate.map_err(|e| wrong("the certificate authority", e.to_string()))?;
-        roots.add(certificate).map_err(|e| wrong("the certificate authority", e.to_string()))?;
-    }
-    if roots.is_empty() {
-        return Err(wrong("the certificate authority", "there is no certificate in it".into()));
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|e| wrong("TLS", e.to_string()))?
-        .with_root_certificates(roots);
-    let Some(identity) = &tls.identity else { return Ok(builder.with_no_client_auth()) };
-    let chain: Vec<_> = CertificateDer::pem_slice_iter(&identity.certificate_pem)
-        .collect::<Result<_, _>>()
-        .map_err(|e| wrong("our certificate", e.to_string()))?;
-    let key =
-        PrivateKeyDer::from_pem_slice(&identity.key_pem).map_err(|e| wrong("our key", e.to_string()))?;
-    builder.with_client_auth_cert(chain, key).map_err(|e| wrong("our certificate", e.to_string()))
-}
 
 /// A connection that is ready for requests.
 pub(super) async fn open(
     address: &str,
-    credentials: &Credentials,
+    security: &Security,
     client_id: &str,
     within: Duration,
 ) -> Result<Connection, LinkError> {
     let opening = async {
-        let stream = open_stream(address, credentials, within).await?;
+        let stream = open_stream(address, security, within).await?;
         let wire = Wire::new(stream, address, client_id);
         let versions = negotiate(&wire, within).await?;
-        if let Some(sasl) = &credentials.sasl {
+        if let Some(sasl) = &security.sasl {
             log_in(&wire, sasl, within).await?;
         }
         Ok(Connection::new(wire, versions))
@@ -76,12 +36,12 @@ pub(super) async fn open(
 
 async fn open_stream(
     address: &str,
-    credentials: &Credentials,
+    security: &Security,
     within: Duration,
 ) -> Result<Box<dyn Stream>, LinkError> {
     let plain =
         primacy_runtime::connect(address, within).await.map_err(|e| LinkError::of_connect(address, &e))?;
-    let Some(config) = &credentials.tls else { return Ok(plain) };
+    let Some(config) = &security.tls else { return Ok(plain) };
     let failed = |reason: String| LinkError::Tls { address: address.to_owned(), reason };
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
     let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();

@@ -5,8 +5,9 @@ use super::credentials::{
     ByGroup, file_of, read_by_group, read_file, read_password, read_username, tls, warn_if_open,
 };
 use super::section::{Findings, Section, Wrong, boolean, word};
-use primacy_kafka::{Identity, Mechanism, Sasl, Security, Tls};
+use primacy_kafka::{Mechanism, Sasl, Security};
 use std::path::Path;
+use std::sync::Arc;
 
 /// The security of connections by group.
 pub type KafkaAccess = ByGroup<Security>;
@@ -49,21 +50,17 @@ fn read_one(section: Section<'_>, base: &Path, warned: &Findings) -> Security {
 }
 
 /// TLS where `tls = true` or a certificate is named.
-fn read_tls(section: &Section<'_>, base: &Path, warned: &Findings) -> Option<Tls> {
+fn read_tls(section: &Section<'_>, base: &Path, warned: &Findings) -> Option<Arc<rustls::ClientConfig>> {
     let given = |key: &str| section.names().any(|name| name == key);
     let asked = section.optional("tls", boolean);
-    let pem = |v: &toml::Value| {
-        let pem = read_file(&file_of(v, base)?)?;
-        tls::chain(&pem).map(|_| pem)
-    };
-    let ca_pem = section.optional("ca_file", pem);
-    let certificate_pem = section.optional("cert_file", pem);
-    let key_pem = section.optional("key_file", |v| {
+    let ca = section.optional("ca_file", |v| read_file(&file_of(v, base)?).and_then(|pem| tls::roots(&pem)));
+    let chain =
+        section.optional("cert_file", |v| read_file(&file_of(v, base)?).and_then(|pem| tls::chain(&pem)));
+    let key = section.optional("key_file", |v| {
         let file = file_of(v, base)?;
-        let pem = read_file(&file)?;
-        tls::key(&pem)?;
+        let key = tls::key(&read_file(&file)?)?;
         warn_if_open(section, "key_file", &file, warned);
-        Ok(pem)
+        Ok(key)
     });
     let pairs =
         [("cert_file", "key_file"), ("key_file", "cert_file"), ("cert_file", "ca_file"), ("tls", "ca_file")];
@@ -76,7 +73,11 @@ fn read_tls(section: &Section<'_>, base: &Path, warned: &Findings) -> Option<Tls
         section
             .wrong("tls", Wrong::new("it is false, and ca_file is set", "set it to true, or remove ca_file"));
     }
-    let identity =
-        certificate_pem.zip(key_pem).map(|(certificate_pem, key_pem)| Identity { certificate_pem, key_pem });
-    ca_pem.map(|ca_pem| Tls { ca_pem, identity })
+    match tls::client(ca?, chain.zip(key)) {
+        Ok(tls) => Some(Arc::new(tls)),
+        Err(wrong) => {
+            section.wrong("key_file", wrong);
+            None
+        }
+    }
 }

@@ -5,7 +5,7 @@ use crate::{WireError, v1};
 use primacy_core::{
     BlockReason, Blocked, Durability, Epoch, FailoverMode, FencePolicy, FenceQuorum, GapPolicy, Group,
     GroupKind, GroupSpec, GroupState, LagBudget, MemberSpec, MirrorEngine, MirrorSpec, NodeId, OnNoSite,
-    Pause, Primary, Probe, Revision, WallTime,
+    Pause, Primary, Probe, Revision, StandbyLag, WallTime,
 };
 use std::collections::BTreeSet;
 
@@ -252,7 +252,7 @@ impl TryFrom<v1::PauseRecord> for Pause {
 
 impl From<&BlockReason> for v1::BlockReason {
     fn from(reason: &BlockReason) -> Self {
-        use v1::block_reason::{Kind, LossOverBudget, OfAll, OfMember};
+        use v1::block_reason::{ClusterDown, Kind, LossOverBudget, OfAll, OfMember};
         let kind = match reason {
             BlockReason::FenceUnproven { member } => {
                 Kind::FenceUnproven(OfMember { member: member.as_str().to_owned() })
@@ -265,8 +265,14 @@ impl From<&BlockReason> for v1::BlockReason {
                 Kind::ManualFailover(OfMember { member: member.as_str().to_owned() })
             }
             BlockReason::NoFirstPrimary { detail } => Kind::NoFirstPrimary(OfAll { detail: detail.clone() }),
-            BlockReason::ClusterDown { member } => {
-                Kind::ClusterDown(OfMember { member: member.as_str().to_owned() })
+            BlockReason::ClusterDown { member, standbys } => {
+                let standby = |lag: &StandbyLag| v1::StandbyLag {
+                    member: lag.member.as_str().to_owned(),
+                    records: lag.records,
+                    sample_age_ms: lag.sample_age_ms,
+                };
+                let standbys = standbys.iter().map(standby).collect();
+                Kind::ClusterDown(ClusterDown { member: member.as_str().to_owned(), standbys })
             }
         };
         Self { kind: Some(kind) }
@@ -292,7 +298,14 @@ impl TryFrom<v1::BlockReason> for BlockReason {
             }
             Kind::NoFirstPrimary(of) => BlockReason::NoFirstPrimary { detail: of.detail },
             Kind::ClusterDown(of) => {
-                BlockReason::ClusterDown { member: parsed(&of.member, "cluster_down.member")? }
+                let standby = |lag: v1::StandbyLag| -> Result<StandbyLag, WireError> {
+                    let member = parsed(&lag.member, "cluster_down.standbys.member")?;
+                    Ok(StandbyLag { member, records: lag.records, sample_age_ms: lag.sample_age_ms })
+                };
+                BlockReason::ClusterDown {
+                    member: parsed(&of.member, "cluster_down.member")?,
+                    standbys: of.standbys.into_iter().map(standby).collect::<Result<_, _>>()?,
+                }
             }
         })
     }

@@ -269,6 +269,14 @@ fn pause() -> impl Strategy<Value = Pause> {
     (text(), option::of(text()), wall()).prop_map(|(by, reason, at)| Pause { by, reason, at })
 }
 
+fn standby_lag() -> impl Strategy<Value = StandbyLag> {
+    (member_name(), number(), number()).prop_map(|(member, records, sample_age_ms)| StandbyLag {
+        member,
+        records,
+        sample_age_ms,
+    })
+}
+
 fn block_reason() -> impl Strategy<Value = BlockReason> {
     prop_oneof![
         member_name().prop_map(|member| BlockReason::FenceUnproven { member }),
@@ -276,7 +284,8 @@ fn block_reason() -> impl Strategy<Value = BlockReason> {
         text().prop_map(|detail| BlockReason::NoCandidate { detail }),
         member_name().prop_map(|member| BlockReason::ManualFailover { member }),
         text().prop_map(|detail| BlockReason::NoFirstPrimary { detail }),
-        member_name().prop_map(|member| BlockReason::ClusterDown { member }),
+        (member_name(), vec(standby_lag(), 0..3))
+            .prop_map(|(member, standbys)| BlockReason::ClusterDown { member, standbys }),
     ]
 }
 

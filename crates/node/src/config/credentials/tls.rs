@@ -1,4 +1,4 @@
-//! PEM files into the TLS settings for `rediss://` members.
+//! PEM files into the TLS settings for `rediss://` members and for Kafka's brokers.
 
 use super::super::section::Wrong;
 use rustls::pki_types::pem::PemObject;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 type Chain = Vec<CertificateDer<'static>>;
 
-pub(super) fn roots(pem: &[u8]) -> Result<RootCertStore, Wrong> {
+pub(in crate::config) fn roots(pem: &[u8]) -> Result<RootCertStore, Wrong> {
     let mut roots = RootCertStore::empty();
     for certificate in chain(pem)? {
         roots
@@ -35,7 +35,7 @@ pub(in crate::config) fn key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, Wrong
     })
 }
 
-pub(super) fn client(
+pub(in crate::config) fn client(
     roots: RootCertStore,
     shown: Option<(Chain, PrivateKeyDer<'static>)>,
 ) -> Result<ClientConfig, Wrong> {

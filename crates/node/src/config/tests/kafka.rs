@@ -130,10 +130,16 @@ fn how_clusters_are_reached_comes_from_files_that_must_be_there() {
     let config = read(whole).unwrap();
     let security = config.kafka.of(&"events".parse().unwrap());
     assert_eq!(security.sasl.as_ref().unwrap().password, "s3cret");
-    assert!(security.tls.as_ref().unwrap().identity.is_some());
+    assert!(security.tls.as_ref().unwrap().client_auth_cert_resolver.has_certs());
     assert!(!format!("{config:?}").contains("s3cret"));
     assert!(config.kafka.of(&"other".parse().unwrap()).tls.is_none());
+    let other = rcgen::generate_simple_self_signed(vec!["west".to_owned()]).unwrap();
+    std::fs::write(dir.path().join("other.pem"), other.signing_key.serialize_pem()).unwrap();
     let wrong = [
+        (
+            "ca_file = \"ca.pem\"\ncert_file = \"ca.pem\"\nkey_file = \"other.pem\"",
+            "kafka.events.key_file: certificate and key do not work",
+        ),
         (
             "sasl = \"plain\"\nusername = \"p\"",
             "kafka.events.password_file: it is missing, and sasl is set; add password_file, or remove sasl",
