@@ -169,8 +169,12 @@ fn client(cluster: &KafkaCluster) -> ClientConfig {
 }
 
 async fn create_topic(cluster: &KafkaCluster) {
+    create_named(cluster, TOPIC).await;
+}
+
+async fn create_named(cluster: &KafkaCluster, name: &str) {
     let admin: AdminClient<DefaultClientContext> = client(cluster).create().unwrap();
-    let topic = NewTopic::new(TOPIC, PARTITIONS, TopicReplication::Fixed(1));
+    let topic = NewTopic::new(name, PARTITIONS, TopicReplication::Fixed(1));
     admin.create_topics([&topic], &AdminOptions::new()).await.unwrap()[0].as_ref().unwrap();
 }
 
@@ -298,6 +302,22 @@ async fn a_mirror_outlives_the_node_that_runs_it() {
     assert!(differs.is_none(), "{differs:?}");
     eprintln!("{} records, {acknowledged} acknowledged, all at their offsets", source.len());
 
+    // A changed group is followed by whoever mirrors.
+    create_named(&w.east, "later").await;
+    let file = w.groups_toml(&w.west.bootstrap()[0]);
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace("topics = [", "mirror_rate = \"40 MiB/s\"\ntopics = [\"later\", "))
+        .unwrap();
+    w.cli(&format!("apply -f {file}")).await.unwrap();
+    w.wait_status("the new topic to be mirrored", |group| {
+        live(group)?;
+        let topics = member(group, "west")["mirror"]["topics"].as_array().cloned().unwrap_or_default();
+        let later = topics.iter().find(|t| t["name"] == "later").ok_or_else(|| anyhow!("it is not there"))?;
+        ensure!(later["state"] == "aligned", "not aligned");
+        Ok(())
+    })
+    .await;
+
     let group = w.wait_status("the notes to be quiet", |group| live(group).map(drop)).await;
     assert!(!notes(&group).contains("unaligned"), "{}", notes(&group));
     let metrics = http::get(w.nodes.node(owner).unwrap().http(), "/metrics", PATIENCE).await.unwrap();
@@ -310,6 +330,8 @@ async fn a_mirror_outlives_the_node_that_runs_it() {
         let age = member(group, "west")["mirror"]["sample_age_ms"].as_u64();
         ensure!(age.is_some_and(|age| age > 2_000), "{age:?}");
         ensure!(group["state"] == "blocked", "not blocked");
+        let reason = group["blocked"]["reason"].as_str().unwrap_or_default();
+        ensure!(reason.contains("west lacks 0 records by a sample"), "{reason}");
         Ok(())
     })
     .await;

@@ -14,12 +14,15 @@ use std::process::Command;
     after_long_help = "Exits with 0 only when never two members wrote at once, the switchovers lost nothing, and no failover lost more
 than it reported.
 
-Needs redis-server: scripts/setup installs it."
+Needs redis-server, or with --kafka a Java and Kafka: scripts/setup installs them."
 )]
 pub(crate) struct DemoArgs {
     /// Keep the directory with logs and data, and say where it is
     #[arg(long)]
     keep: bool,
+    /// Show a group of two real Kafka clusters instead: the mirror, and what becomes of it when things die
+    #[arg(long)]
+    kafka: bool,
 }
 
 /// Set, it makes the testbed keep its directories and name them in the log.
@@ -29,7 +32,7 @@ pub(crate) async fn run(args: DemoArgs, screen: Screen) -> Result<(), Failure> {
     if args.keep && std::env::var_os(KEEP).is_none() {
         return Err(again_with_keep());
     }
-    crate::demo::run(screen).await
+    if args.kafka { crate::demo::run_kafka(screen).await } else { crate::demo::run(screen).await }
 }
 
 /// Becomes the same command with the variable set: a running process cannot change its environment safely.

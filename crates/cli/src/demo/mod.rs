@@ -6,6 +6,7 @@
 //!
 //! This module must not know how Primacy decides: it asks through the SDK like any client.
 
+mod kafka;
 mod locate;
 mod story;
 mod timeline;
@@ -13,6 +14,7 @@ mod verdict;
 
 use crate::exit::Failure;
 use crate::screen::Screen;
+use primacy_testbed::KafkaVersion;
 use timeline::Timeline;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -35,6 +37,29 @@ pub(crate) async fn run(screen: Screen) -> Result<(), Failure> {
         screen.write(&verdict::text(&rows, &problems, screen))?;
     }
     if problems.is_empty() { Ok(()) } else { Err(Failure::failed(problems.join("\n  "))) }
+}
+
+/// Runs the demo of a Kafka group; fails when the standby does not hold exactly what the active cluster holds.
+pub(crate) async fn run_kafka(screen: Screen) -> Result<(), Failure> {
+    if !KafkaVersion::V4_1.is_installed() {
+        let message =
+            format!("the demo needs a real Kafka, and {} is not there", KafkaVersion::V4_1.number());
+        return Err(Failure::failed(message).remedy("run scripts/demo --kafka, which installs it"));
+    }
+    let interrupted = interrupted()?;
+    let timeline = Timeline::new(screen);
+    let report = tokio::select! {
+        told = kafka::tell(&timeline) => told,
+        () = interrupted => return Err(Failure::failed("interrupted: everything that was started has ended")),
+    };
+    timeline.end();
+    let report = report.map_err(|error| Failure::failed(format!("the demo cannot go on: {error:#}")))?;
+    if screen.json() {
+        screen.object(&report)?;
+    } else {
+        screen.write(&report.text(screen))?;
+    }
+    report.problem().map_or(Ok(()), |problem| Err(Failure::failed(problem)))
 }
 
 /// Fails at once, and not after the nodes were started, when there is no redis-server.

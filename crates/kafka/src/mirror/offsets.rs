@@ -239,7 +239,7 @@ mod tests {
     fn behind_gaps_an_offset_is_translated_and_never_taken_back() {
         let translated = held(TopicState::Translated { partition: 0, offset: 4 }, Some(8));
         let (both, _) = super::clamp(at(12), &translated, |_, offset| Some(offset - 5));
-        let both = both.into_values().next().unwrap();
+        let both = both[&("orders".into(), 0)].clone();
         assert_eq!((both.source, both.target.offset), (12, 7));
         let of = |source, offset| Both { source, target: Committed { offset, ..both.target.clone() } };
         assert!(of(12, 8).is_news_after(&both) && of(11, 6).is_news_after(&both));

@@ -229,12 +229,11 @@ impl Part {
             // What is under way is equal too, and is noted when it is acknowledged.
             self.translation = Some(Arc::new(Mutex::new(Translation::equal_up_to(self.acked))));
         }
-        match self.queue.back_mut() {
-            Some(last) => last.end = self.next,
-            None => {
-                self.reached = self.next;
-                self.clock.reached(self.reached);
-            }
+        if let Some(last) = self.queue.back_mut() {
+            last.end = self.next;
+        } else {
+            self.reached = self.next;
+            self.clock.reached(self.reached);
         }
     }
 
