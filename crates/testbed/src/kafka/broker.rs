@@ -15,6 +15,9 @@ use crate::wan::Host;
 
 /// One JVM after the other on two cores that others use as well.
 const START_DEADLINE: Duration = Duration::from_mins(2);
+/// How long a controller waits for a broker that was killed, and before it lets it in again: a third of Kafka's default.
+const SESSION_MS: u32 = 3_000;
+const HEARTBEAT_MS: u32 = 500;
 const READY: &str = "Kafka Server started";
 
 /// The ports of one broker.
@@ -196,6 +199,8 @@ fn properties(options: &KafkaOptions, id: i32, ports: &[Ports], dir: &Path) -> R
          share.coordinator.state.topic.replication.factor={copies}\n\
          share.coordinator.state.topic.min.isr=1\n\
          group.initial.rebalance.delay.ms=0\n\
+         broker.session.timeout.ms={SESSION_MS}\n\
+         broker.heartbeat.interval.ms={HEARTBEAT_MS}\n\
          log.segment.bytes=67108864\n",
         voters = voters.join(","),
         client = own.client,
