@@ -19,7 +19,7 @@ const FOUND_BY: &[(Defect, u64)] = &[
     (Defect::StaleOffset, 49),
     (Defect::OffsetsAcrossLineages, 11),
     (Defect::NoDrain, 354),
-    (Defect::RescueNotRead, 6),
+    (Defect::RescueNotRead, 49),
     (Defect::LossHidden, 37),
     (Defect::BudgetIgnored, 18),
     (Defect::ResetIsDeath, 96),

@@ -270,7 +270,8 @@ pub(crate) fn status(server: &Server, member: usize, now: u64) -> MemberStatus {
         notices_silence: true,
         loading: server.loading,
         keys: server.keys,
-        clients: server.clients.len() as u64,
+        // The connections of nodes are clients to it.
+        clients: (server.clients.len() + server.controls.len()) as u64,
         sentinels: 0,
         rtt_us: 100,
     }
