@@ -15,15 +15,16 @@ const TURN_BYTES_PER_CLIENT: u64 = 256;
 /// How long a turn of the event loop may be.
 const TURN: Duration = Duration::from_millis(10);
 
-/// What one turn of the event loop may have answered that was sent to nobody.
+/// What one turn of the event loop may have answered that was sent to nobody. Where nobody watched the primary for long
+/// enough to know its rate, a turn is taken for as much as all that it had written since it was promoted.
 pub fn residue(group: &Group, view: &View) -> Loss {
-    if group.primary.is_none() {
-        return Loss::Exact(0);
-    }
-    let (Some((_, last)), Some(rate)) = (view.last_of_primary(group), rate(group, view)) else {
-        return Loss::Unknown;
-    };
-    Loss::AtMost(turn(rate, last.clients))
+    let Some(primary) = &group.primary else { return Loss::Exact(0) };
+    let Some((_, last)) = view.last_of_primary(group) else { return Loss::Unknown };
+    let written = || last.offset_bytes.saturating_sub(primary.lineage.start.offset_bytes);
+    Loss::AtMost(match rate(group, view) {
+        Some(rate) => turn(rate, last.clients),
+        None => written().max(turn(0, last.clients)),
+    })
 }
 
 /// Bytes a second that it may have grown by since.

@@ -7,6 +7,7 @@ use primacy_consensus::Consensus;
 use primacy_core::{Action, ActionKind, Outcome, State, WallTime};
 use primacy_redis::{ActionError, Hand};
 use primacy_runtime::{Task, now, spawn, wall};
+use std::iter;
 use std::sync::Arc;
 use std::time::Duration;
 use tracing::Instrument;
@@ -36,8 +37,8 @@ impl Actions {
         let (hand, guards) = (hand.clone(), guards.clone());
         let perform = async move {
             let (started, began) = (wall(), now());
-            let word = action.kind.word();
-            fault::reach(Place::Before(word));
+            let words = words(&action.kind);
+            words.iter().for_each(|word| fault::reach(Place::Before(word)));
             let within = within(&action.kind);
             let result = match &action.kind {
                 ActionKind::Rescue { .. } => guards.have_rescued(&action, within).await,
@@ -50,9 +51,12 @@ impl Actions {
                 | ActionKind::Open { .. }
                 | ActionKind::Follow { .. } => hand.perform(&action, within).await,
             };
-            if result.is_ok() {
-                fault::reach(Place::After(word));
-            }
+            let done = match &result {
+                Ok(Outcome::Rescued { promoted: None, .. }) => &words[..1],
+                Ok(_) => &words[..],
+                Err(_) => &[],
+            };
+            done.iter().for_each(|word| fault::reach(Place::After(word)));
             Done { action, started, took: now().since(began), result }
         };
         self.running.push(spawn(perform.instrument(span)));
@@ -70,6 +74,12 @@ impl Actions {
             }
         }
     }
+}
+
+/// The word of an action, and of the one that may end it.
+fn words(kind: &ActionKind) -> Vec<&'static str> {
+    let ends_in = matches!(kind, ActionKind::Rescue { then: Some(_), .. }).then_some("promote");
+    iter::once(kind.word()).chain(ends_in).collect()
 }
 
 fn within(kind: &ActionKind) -> Duration {
