@@ -38,7 +38,9 @@ impl Actions {
         let perform = async move {
             let (started, began) = (wall(), now());
             let words = words(&action.kind);
-            words.iter().for_each(|word| fault::reach(Place::Before(word)));
+            for word in &words {
+                fault::reach(Place::Before(word));
+            }
             let within = within(&action.kind);
             let result = match &action.kind {
                 ActionKind::Rescue { .. } => guards.have_rescued(&action, within).await,
@@ -56,7 +58,9 @@ impl Actions {
                 Ok(_) => &words[..],
                 Err(_) => &[],
             };
-            done.iter().for_each(|word| fault::reach(Place::After(word)));
+            for word in done {
+                fault::reach(Place::After(word));
+            }
             Done { action, started, took: now().since(began), result }
         };
         self.running.push(spawn(perform.instrument(span)));
