@@ -202,6 +202,11 @@ pub async fn can_go_to(d: &Deployment, member: &str) {
     passes_checks(d, &["switchover", GROUP, "--to", member, "--dry-run"]).await;
 }
 
+/// Waits until the nodes have watched the primary for long enough to say what a failover would lose.
+pub async fn loss_is_known(d: &Deployment) {
+    passes_checks(d, &["failover", GROUP, "--dry-run"]).await;
+}
+
 async fn passes_checks(d: &Deployment, dry_run: &[&str]) {
     wait_for(&format!("{dry_run:?} to pass"), PATIENCE, async || {
         let output = d.cli(dry_run).await?;

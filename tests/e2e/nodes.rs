@@ -1,8 +1,8 @@
 //! The coordinator nodes themselves: restarted, replaced, all down, cut to a minority.
 
 use crate::harness::{
-    GROUP, PATIENCE, can_go_to, client, deployment, last_transition, load, lost_bytes, ok, reckon, refused,
-    run, wait_leader, wait_other, writes_go_on,
+    GROUP, PATIENCE, can_go_to, client, deployment, last_transition, load, loss_is_known, lost_bytes, ok,
+    reckon, refused, run, wait_leader, wait_other, writes_go_on,
 };
 use primacy_client::{Client, v1};
 use primacy_testbed::wait_for;
@@ -91,6 +91,7 @@ async fn killed_nodes_come_back_and_the_primary_serves_without_any() {
         d.cluster.node(id).unwrap().wait_ready(PATIENCE).await.unwrap();
     }
     writes_go_on(&load, 100).await;
+    loss_is_known(&d).await;
 
     // And they are as able as before.
     d.group.member("east-a").unwrap().kill().unwrap();

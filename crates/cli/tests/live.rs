@@ -124,6 +124,7 @@ async fn refusals_are_told_apart() {
     }
 
     // A group that shares a server with another is refused as a whole, and nothing is changed.
+    deployment.wait_settled(PATIENCE).await.unwrap();
     let before = object(&ok(&deployment, "groups -o json").await);
     let groups = deployment.groups_toml().unwrap();
     let text = std::fs::read_to_string(&groups).unwrap();

@@ -33,8 +33,8 @@ pub(super) async fn perform(
         ));
     }
     let mut act = Commands::default();
-    if found.setting(MIN_REPLICAS)? < min_replicas {
-        // A lower number that was sent before must not be run after this one.
+    if found.setting(MIN_REPLICAS)? < min_replicas || !refuse.is_empty() {
+        // What was sent before, a lower number or who is admitted, must not be run after this.
         attempt.close_others(&mut act);
     }
     act.notice_silence();

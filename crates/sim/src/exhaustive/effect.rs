@@ -109,7 +109,7 @@ impl World {
                 if !self.servers[m].is_primary() {
                     return Err("it is no primary");
                 }
-                if self.servers[m].min_replicas < *min_replicas {
+                if self.servers[m].min_replicas < *min_replicas || !refuse.is_empty() {
                     self.close_others(m);
                 }
                 self.admit(m, admit, refuse);

@@ -159,7 +159,7 @@ impl World {
         if !self.servers[m].is_primary() {
             return Answer::Refused("it is no primary".to_owned(), false);
         }
-        if self.servers[m].min_replicas < min {
+        if self.servers[m].min_replicas < min || !refuse.is_empty() {
             self.close_other_controls(m, conn);
         }
         self.switch_users(m, admit, refuse);
