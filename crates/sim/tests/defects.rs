@@ -8,7 +8,7 @@ const FOUND_BY: &[(Defect, u64)] = &[
     (Defect::GrantForgotten, 29),
     (Defect::GrantWithoutQuorum, 80),
     (Defect::NewLeaderWaitsForNobody, 56),
-    (Defect::NoMargin, 10),
+    (Defect::NoMargin, 200),
     (Defect::LeaseFromReceipt, 10),
     (Defect::TwoWitnesses, 226),
     (Defect::MinOffByOne, 1),
@@ -28,8 +28,8 @@ const FOUND_BY: &[(Defect, u64)] = &[
     (Defect::WitnessOutlivesLease, 12),
     (Defect::GateLiesShut, 6),
     (Defect::HolderAcksAhead, 307),
-    (Defect::ReplyBeforeBarrier, 409),
-    (Defect::BarrierIsWitnessCount, 409),
+    (Defect::ReplyBeforeBarrier, 177),
+    (Defect::BarrierIsWitnessCount, 177),
 ];
 
 #[test]
