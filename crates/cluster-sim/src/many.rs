@@ -3,10 +3,10 @@
 use crate::check::Counts;
 use crate::run::{Options, run};
 use primacy_sim::Violation;
+pub use primacy_sim::many::Span;
+use primacy_sim::many::{Total, each};
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// What is never to be at zero once enough seeds have run.
 pub const EXERCISED: [&str; 32] = [
@@ -44,21 +44,6 @@ pub const EXERCISED: [&str; 32] = [
     "unanswered",
 ];
 
-/// How far to go.
-#[derive(Clone, Debug)]
-pub struct Span {
-    /// The first seed.
-    pub from: u64,
-    /// How many.
-    pub seeds: u64,
-    /// Threads.
-    pub jobs: usize,
-    /// It stops when so many runs broke an invariant.
-    pub violations_max: usize,
-    /// It stops after so long.
-    pub within: Option<Duration>,
-}
-
 /// What a span of seeds came to.
 #[derive(Debug, Default)]
 pub struct Summary {
@@ -82,7 +67,7 @@ pub struct Summary {
     pub took: Duration,
 }
 
-impl Summary {
+impl Total for Summary {
     fn add(&mut self, other: Summary) {
         self.runs += other.runs;
         self.took_us += other.took_us;
@@ -96,6 +81,12 @@ impl Summary {
         }
     }
 
+    fn violations(&mut self) -> &mut Vec<(u64, Violation)> {
+        &mut self.violations
+    }
+}
+
+impl Summary {
     /// What was never exercised.
     pub fn missing(&self) -> Vec<&'static str> {
         EXERCISED.into_iter().filter(|name| self.counts.get(name).is_none_or(|count| *count == 0)).collect()
@@ -125,33 +116,8 @@ impl fmt::Display for Summary {
 
 /// Runs a span of seeds.
 pub fn many(span: &Span, options: &Options) -> Summary {
-    let began = Instant::now();
-    let (next, stop, found) = (AtomicU64::new(span.from), AtomicBool::new(false), AtomicU64::new(0));
-    let total = Mutex::new(Summary::default());
-    std::thread::scope(|scope| {
-        for _ in 0..span.jobs.max(1) {
-            scope.spawn(|| {
-                let mut mine = Summary::default();
-                while !stop.load(Ordering::Relaxed) {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    let late = span.within.is_some_and(|within| began.elapsed() >= within);
-                    if seed >= span.from + span.seeds || late {
-                        break;
-                    }
-                    let one = one(seed, options);
-                    let so_far = found.fetch_add(one.violations.len() as u64, Ordering::Relaxed);
-                    let enough = so_far + one.violations.len() as u64 >= span.violations_max as u64;
-                    stop.fetch_or(enough && !one.violations.is_empty(), Ordering::Relaxed);
-                    mine.add(one);
-                }
-                total.lock().unwrap_or_else(PoisonError::into_inner).add(mine);
-            });
-        }
-    });
-    let mut total = total.into_inner().unwrap_or_else(PoisonError::into_inner);
-    total.violations.sort_by_key(|(seed, _)| *seed);
-    total.took = began.elapsed();
-    total
+    let (total, took) = each(span, |seed| one(seed, options));
+    Summary { took, ..total }
 }
 
 fn one(seed: u64, options: &Options) -> Summary {

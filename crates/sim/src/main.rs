@@ -125,7 +125,7 @@ fn one(seed: u64, options: &Options) -> ExitCode {
             ExitCode::SUCCESS
         }
         Some(v) => {
-            println!("VIOLATED {} at {:.6} s: {}", v.invariant, v.at as f64 / 1e6, v.text);
+            println!("{v}");
             ExitCode::FAILURE
         }
     }
@@ -142,7 +142,7 @@ fn span(arguments: &Arguments, options: &Options) -> ExitCode {
     let summary = many(&span, options);
     println!("{summary}");
     for (seed, v) in &summary.violations {
-        println!("seed {seed}: VIOLATED {} at {:.6} s: {}", v.invariant, v.at as f64 / 1e6, v.text);
+        println!("seed {seed}: {v}");
     }
     if let Some((seed, _)) = summary.violations.first() {
         explain(*seed, options);

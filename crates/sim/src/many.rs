@@ -32,16 +32,6 @@ impl Summary {
     pub fn missing(&self) -> Vec<String> {
         self.coverage.missing()
     }
-
-    fn add(&mut self, other: Summary) {
-        self.runs += other.runs;
-        self.seconds += other.seconds;
-        self.events += other.events;
-        self.faults += other.faults;
-        self.hash = self.hash.wrapping_add(other.hash);
-        self.violations.extend(other.violations);
-        self.coverage.add(&other.coverage);
-    }
 }
 
 impl fmt::Display for Summary {
@@ -77,41 +67,78 @@ pub struct Span {
     pub within: Option<Duration>,
 }
 
+/// What runs add up to.
+pub trait Total: Default + Send {
+    /// Takes in what other runs came to.
+    fn add(&mut self, other: Self);
+
+    /// Seeds that broke an invariant.
+    fn violations(&mut self) -> &mut Vec<(u64, Violation)>;
+}
+
+impl Total for Summary {
+    fn add(&mut self, other: Summary) {
+        self.runs += other.runs;
+        self.seconds += other.seconds;
+        self.events += other.events;
+        self.faults += other.faults;
+        self.hash = self.hash.wrapping_add(other.hash);
+        self.violations.extend(other.violations);
+        self.coverage.add(&other.coverage);
+    }
+
+    fn violations(&mut self) -> &mut Vec<(u64, Violation)> {
+        &mut self.violations
+    }
+}
+
 /// Runs a span of seeds.
 pub fn many(span: &Span, options: &Options) -> Summary {
+    let (total, took) = each(span, |seed| {
+        let outcome = run(seed, options);
+        Summary {
+            runs: 1,
+            seconds: outcome.seconds,
+            events: outcome.events,
+            faults: outcome.faults.len() as u64,
+            hash: outcome.hash,
+            violations: outcome.violation.map(|violation| (seed, violation)).into_iter().collect(),
+            took: Duration::ZERO,
+            coverage: outcome.coverage,
+        }
+    });
+    Summary { took, ..total }
+}
+
+/// Runs `one` for each seed of a span, on as many threads as it asks for. Says what they add up to, violations by seed,
+/// and how long it took.
+pub fn each<T: Total>(span: &Span, one: impl Fn(u64) -> T + Sync) -> (T, Duration) {
     let began = Instant::now();
-    let (next, stop) = (AtomicU64::new(span.from), AtomicBool::new(false));
-    let total = Mutex::new(Summary::default());
-    let found = AtomicU64::new(0);
+    let (next, stop, found) = (AtomicU64::new(span.from), AtomicBool::new(false), AtomicU64::new(0));
+    let total = Mutex::new(T::default());
     std::thread::scope(|scope| {
         for _ in 0..span.jobs.max(1) {
             scope.spawn(|| {
-                let mut mine = Summary::default();
+                let mut mine = T::default();
                 while !stop.load(Ordering::Relaxed) {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
                     let late = span.within.is_some_and(|within| began.elapsed() >= within);
                     if seed >= span.from + span.seeds || late {
                         break;
                     }
-                    let outcome = run(seed, options);
-                    mine.runs += 1;
-                    mine.seconds += outcome.seconds;
-                    mine.events += outcome.events;
-                    mine.faults += outcome.faults.len() as u64;
-                    mine.hash = mine.hash.wrapping_add(outcome.hash);
-                    mine.coverage.add(&outcome.coverage);
-                    if let Some(violation) = outcome.violation {
-                        mine.violations.push((seed, violation));
-                        let so_far = found.fetch_add(1, Ordering::Relaxed) + 1;
+                    let mut ran = one(seed);
+                    let violations = ran.violations().len() as u64;
+                    if violations > 0 {
+                        let so_far = found.fetch_add(violations, Ordering::Relaxed) + violations;
                         stop.fetch_or(so_far >= span.violations_max as u64, Ordering::Relaxed);
                     }
+                    mine.add(ran);
                 }
                 total.lock().unwrap_or_else(PoisonError::into_inner).add(mine);
             });
         }
     });
     let mut total = total.into_inner().unwrap_or_else(PoisonError::into_inner);
-    total.violations.sort_by_key(|(seed, _)| *seed);
-    total.took = began.elapsed();
-    total
+    total.violations().sort_by_key(|(seed, _)| *seed);
+    (total, began.elapsed())
 }

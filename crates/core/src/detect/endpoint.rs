@@ -58,23 +58,14 @@ pub fn gates_shut(group: &Group, t: &Transition, view: &View, now: Moment) -> Re
         return Err(open);
     }
     let begun = view.phase_since.get(&group.spec.name).copied().unwrap_or(view.leading_since);
-    let acknowledged = lease::holders(group, view, begun).iter().all(&shut);
+    let acknowledged = lease::holders(group, view, begun).iter().all(shut);
     let proof = || Proof::Acknowledged { code: GATES_CLOSED.to_owned() };
-    Ok(if acknowledged { proof() } else { waited_out(group, t, view, shut, now) })
+    Ok(if acknowledged { proof() } else { waited_out(group, t, view, now) })
 }
 
 /// A node that held a lease when the fence began has said nothing, and its lease is over.
-fn waited_out(
-    group: &Group,
-    t: &Transition,
-    view: &View,
-    shut: impl Fn(&NodeId) -> bool,
-    now: Moment,
-) -> Proof {
-    let last = view.granted.iter().filter(|((name, node), _)| *name == group.spec.name && !shut(node));
-    let last = last.map(|(_, at)| *at).max().unwrap_or(view.leading_since);
-    let over_at = last.after(view.times.lease_ttl + view.times.lease_margin);
-    let ms = now.since(over_at).as_millis() as u64;
+fn waited_out(group: &Group, t: &Transition, view: &View, now: Moment) -> Proof {
+    let ms = now.since(lease::gates_over_at(group, t, view)).as_millis() as u64;
     let over = |member: &MemberName| Evidence {
         observer: None,
         member: member.clone(),

@@ -73,6 +73,11 @@ pub fn copy(group: &Group, view: &View, to: &MemberName, now: Moment) -> Option<
     joining.map(|(node, report)| (node, report.end_bytes)).max_by_key(|(node, end)| (*end, Reverse(*node)))
 }
 
+/// Up to where a node copied the stream; 0 where it has no copy.
+pub fn copied_to(group: &Group, view: &View, node: NodeId) -> u64 {
+    view.copies(group).find(|(id, _)| *id == node).map_or(0, |(_, report)| report.end_bytes)
+}
+
 /// Whether replies may have been let go on the word of a node that cannot be asked for the stream now.
 pub fn holder_is_missing(group: &Group, view: &View, now: Moment) -> bool {
     let Some(node) = group.primary.as_ref().and_then(|p| p.holder.filter(|_| !p.degraded)) else {
@@ -109,9 +114,8 @@ pub fn expected(group: &Group, view: &View, candidate: &Candidate<'_>, until: Un
         && witness.is_none_or(|(witness, _)| witness != node)
     {
         // Its end is not that of the stream, and nothing says when its last byte was sent.
-        let end_bytes =
-            view.copies(group).find(|(id, _)| *id == node).map_or(0, |(_, report)| report.end_bytes);
-        return loss::estimate(group, view, candidate.reach_bytes.max(end_bytes), ended);
+        let reach_bytes = candidate.reach_bytes.max(copied_to(group, view, node));
+        return loss::estimate(group, view, reach_bytes, ended);
     }
     let report = witness.map(|(_, report)| report);
     let reach = match (tail, report) {

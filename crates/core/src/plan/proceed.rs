@@ -255,7 +255,8 @@ fn read_from(
         && t.may_lose(residue, c.group.spec.max_loss);
     // The estimate had counted on the tail of the node that is committed for it.
     let counted_on = t.rescue == Some(holder);
-    let lost = if counted_on { t.lost } else { without_tail(c, t, copied_to(c, holder)) };
+    let lost =
+        if counted_on { t.lost } else { without_tail(c, t, detect::copied_to(c.group, c.view, holder)) };
     ActionKind::Rescue {
         holder,
         site: to.site.clone(),
@@ -265,11 +266,6 @@ fn read_from(
         lost,
         then: decided.then(|| promotion(c, t, to)),
     }
-}
-
-/// Up to where a node copied the stream of the old primary.
-fn copied_to(c: &Context<'_>, node: NodeId) -> u64 {
-    c.view.copies(c.group).find(|(id, _)| *id == node).map_or(0, |(_, report)| report.end_bytes)
 }
 
 /// What is lost when the tail that was counted on cannot be read, and the candidate gets as far as it is or to

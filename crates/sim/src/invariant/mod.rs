@@ -19,6 +19,7 @@ pub(crate) mod watch;
 pub(crate) mod witness;
 
 use crate::world::World;
+use std::fmt;
 
 /// What must never be, and was.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +30,12 @@ pub struct Violation {
     pub text: String,
     /// In microseconds of the run.
     pub at: u64,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "VIOLATED {} at {:.6} s: {}", self.invariant, self.at as f64 / 1e6, self.text)
+    }
 }
 
 impl World {

@@ -212,10 +212,11 @@ impl World {
 
     fn say_to_candidate(&mut self, n: usize, i: usize, step: Step, control: Control) {
         let action = self.nodes[n].jobs[i].action.clone();
-        let asked = Some(())
-            .filter(|()| self.may_go_on(n, action.epoch))
-            .and_then(|()| self.ask_member(n, member_number(&action.member), Some(action.epoch), control));
-        match asked {
+        if !self.may_go_on(n, action.epoch) {
+            self.end_promoted(n, i, None);
+            return;
+        }
+        match self.ask_member(n, member_number(&action.member), Some(action.epoch), control) {
             Some((id, _)) => (self.nodes[n].jobs[i].asked, self.nodes[n].jobs[i].step) = (id, step),
             None => self.end_promoted(n, i, None),
         }
