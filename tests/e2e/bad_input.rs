@@ -1,7 +1,8 @@
 //! What `check` and `apply` refuse: key, reason and remedy, and nothing is changed.
 
-use crate::harness::{PATIENCE, at_rest, deployment, ok, options, run};
+use crate::harness::{GROUP, PATIENCE, at_rest, deployment, ok, options, run};
 use primacy_testbed::{Deployment, RedisOptions, RedisServer, ports, wait_for};
+use serde_json::Value;
 use std::io::Write as _;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -194,10 +195,34 @@ async fn a_running_deployment_is_adopted_as_it_is() {
     d.apply().await.unwrap().success().unwrap();
     let primary = d.wait_settled(PATIENCE).await.unwrap();
     assert_eq!(primary.member.as_deref(), Some("north-a"), "the one that serves, not the preferred one");
+    wait_restarts(&d, "fenced", |notes| !notes.contains("restart")).await;
     wait_for("the key at the standbys", PATIENCE, async || {
         let mut c = d.group.member("east-a")?.connection().await?;
         let v: Option<String> = redis::cmd("GET").arg("k").query_async(&mut c).await?;
         anyhow::ensure!(v.as_deref() == Some("v"), "{v:?}");
+        Ok(())
+    })
+    .await
+    .unwrap(); // And what somebody takes away again.
+    let conf = d.group.member("west-a").unwrap().log().with_file_name("redis.conf");
+    let text = std::fs::read_to_string(&conf).unwrap();
+    std::fs::write(&conf, text.replace("min-replicas-to-write 1000000", "min-replicas-to-write 0")).unwrap();
+    let told = |notes: &str| notes.contains("west-a would restart writable") && notes.contains("redis-conf");
+    wait_restarts(&d, "open", told).await;
+    std::fs::remove_file(&conf).unwrap();
+    let told = |notes: &str| notes.contains("that west-a restarts fenced is unproven");
+    wait_restarts(&d, "unproven", told).await;
+}
+
+/// Waits until status says so of what becomes of west-a when it restarts, and the notes are right.
+async fn wait_restarts(d: &Deployment, word: &str, notes: impl Fn(&str) -> bool) {
+    wait_for(&format!("west-a to be {word} on disk"), PATIENCE, async || {
+        let status: Value = d.cli(["status", GROUP, "-o", "json"]).await?.success()?.json()?;
+        let group = &status["groups"][0];
+        let members = group["members"].as_array().into_iter().flatten();
+        let restarts = members.clone().find(|m| m["member"] == "west-a").map(|m| &m["restarts"]);
+        anyhow::ensure!(restarts.is_some_and(|r| r == word), "{restarts:?}");
+        anyhow::ensure!(notes(&group["notes"].to_string()), "{}", group["notes"]);
         Ok(())
     })
     .await

@@ -39,6 +39,13 @@ pub fn may_grant(group: &Group, epoch: Epoch) -> Result<(), NoLease> {
     }
 }
 
+/// Whether a transition is under way that will make the primary of `epoch`, unless it is rolled back: a lease on that one
+/// may be granted soon.
+pub fn may_come(group: &Group, epoch: Epoch) -> bool {
+    let before = group.primary.as_ref().is_none_or(|p| p.epoch != epoch);
+    group.transition.as_ref().is_some_and(|t| before && t.epoch == epoch && t.phase < Phase::Redirect)
+}
+
 /// Whether `node` may besides be the witness now: one at a time, so another one's last lease must be over.
 ///
 /// # Errors
@@ -115,9 +122,20 @@ pub fn gates_over_at(group: &Group, t: &Transition, view: &View) -> Moment {
     last_over_at(group, view, |node| !gates_shut(group, t, view, node))
 }
 
+/// The same for witnesses, of whichever epoch: who holds a lease for its gates alone is attached to no primary.
+pub fn witness_over_at(group: &Group, view: &View) -> Moment {
+    let granted = view.witness_granted.iter().filter(|((name, _), _)| *name == group.spec.name);
+    last_of(view, granted.map(|(_, (_, at))| *at))
+}
+
 fn last_over_at(group: &Group, view: &View, relies: impl Fn(NodeId) -> bool) -> Moment {
     let granted = view.granted.iter().filter(|((name, node), _)| *name == group.spec.name && relies(*node));
-    let last = granted.map(|(_, at)| *at).max().unwrap_or_default().max(view.leading_since);
+    last_of(view, granted.map(|(_, at)| *at))
+}
+
+/// When the last of these grants is over, and all that a leader before this one may have made.
+fn last_of(view: &View, granted: impl Iterator<Item = Moment>) -> Moment {
+    let last = granted.max().unwrap_or_default().max(view.leading_since);
     last.after(view.times.lease_ttl + view.times.lease_margin)
 }
 

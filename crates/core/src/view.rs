@@ -54,6 +54,23 @@ pub enum MemberRole {
     Cluster(Box<ClusterStatus>),
 }
 
+/// What becomes of a server when it restarts, by its configuration on disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BootFence {
+    /// It refuses writes and is nobody's replica until it is told otherwise.
+    Fenced,
+    /// It may accept writes, or follow somebody by itself.
+    Open {
+        /// What its configuration says, or does not say.
+        why: String,
+    },
+    /// That cannot be found out by the node that says so.
+    Unproven {
+        /// What is in the way.
+        why: String,
+    },
+}
+
 /// What a server said of itself in one answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemberStatus {
@@ -88,6 +105,8 @@ pub struct MemberStatus {
     pub clients: u64,
     /// How many listen to what Redis Sentinels tell each other by it: each Sentinel that watches it does.
     pub sentinels: u64,
+    /// What becomes of it when it restarts, as far as the node that asked it can tell.
+    pub boot: BootFence,
     /// Round trip of the probe in microseconds.
     pub rtt_us: u64,
 }
@@ -114,6 +133,7 @@ impl MemberStatus {
             keys: 0,
             clients: 0,
             sentinels: 0,
+            boot: BootFence::Fenced,
             rtt_us,
         }
     }

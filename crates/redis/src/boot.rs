@@ -9,28 +9,49 @@
 use crate::info;
 use crate::probe::{Claim, runs_here};
 use primacy_core::Address;
-use primacy_core::view::SHUT_MIN_REPLICAS;
+use primacy_core::view::{BootFence, SHUT_MIN_REPLICAS};
+use primacy_runtime::{Task, now, sleep, spawn, watch};
 use std::path::{Path, PathBuf};
-
-/// What becomes of a server when it restarts.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum BootFence {
-    /// It refuses writes and is nobody's replica until it is told otherwise.
-    Fenced,
-    /// It may accept writes, or follow somebody by itself.
-    Open {
-        /// What its configuration says, or does not say.
-        why: String,
-    },
-    /// That cannot be found out from here.
-    Unproven {
-        /// What is in the way.
-        why: String,
-    },
-}
+use std::time::Duration;
 
 /// A larger file is no redis.conf.
 const FILE_BYTES_MAX: u64 = 1 << 20;
+/// Somebody may edit it, and `CONFIG REWRITE` writes down whatever is in force.
+const LOOK_EVERY: Duration = Duration::from_secs(30);
+
+/// Before the first look.
+pub(crate) fn unread() -> BootFence {
+    BootFence::Unproven { why: "its configuration was not read yet".to_owned() }
+}
+
+/// The verdict on one process, looked at again and again.
+pub(crate) struct BootWatch {
+    verdict: watch::Receiver<BootFence>,
+    _task: Task<()>,
+}
+
+impl BootWatch {
+    /// Begins to look at the configuration of the server at `address`. A file system that hangs holds up nothing else.
+    pub(crate) fn start(server: info::Server, address: Address) -> Self {
+        let (tell, verdict) = watch::channel(unread());
+        let started = now();
+        let task = spawn(async move {
+            let mut server = server;
+            let uptime_s = server.uptime_s;
+            loop {
+                server.uptime_s = uptime_s + now().since(started).as_secs();
+                tell.send(look(&server, &address).await);
+                sleep(LOOK_EVERY).await;
+            }
+        });
+        Self { verdict, _task: task }
+    }
+
+    /// What the last look said.
+    pub(crate) fn verdict(&self) -> BootFence {
+        self.verdict.borrow().clone()
+    }
+}
 
 /// What becomes of the server at `address` when it restarts.
 pub(crate) async fn look(server: &info::Server, address: &Address) -> BootFence {

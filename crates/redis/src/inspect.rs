@@ -4,12 +4,12 @@
 //! commands, is found out in the middle of the first failover unless it is found out before. The idea: ask it all
 //! that matters once, and try each right by a call that changes nothing: rights are checked before arguments are.
 
-use crate::boot::{self, BootFence};
+use crate::boot;
 use crate::hand::PROBE_KEY;
 use crate::link::{DialError, Session};
 use crate::{Access, info, reply};
 use primacy_core::Address;
-use primacy_core::view::MemberRole;
+use primacy_core::view::{BootFence, MemberRole};
 use redis::{Pipeline, Value};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, ToSocketAddrs};

@@ -23,7 +23,6 @@ mod unheard;
 mod witness;
 
 pub use access::Access;
-pub use boot::BootFence;
 pub use conf::{ConfError, ConfSecrets, redis_conf};
 pub use hand::{ActionError, Hand, Reached};
 pub use inspect::{InspectError, Inspection, inspect};

@@ -4,11 +4,12 @@
 mod common;
 
 use common::{DEADLINE, LIFT, OPEN, Watch, address, fence, group, linked, name, perform, promote};
+use primacy_core::view::BootFence;
 use primacy_core::{
     ActionKind, Address, Durability, FailoverMode, FencePolicy, GroupKind, GroupSpec, LossBudget, MemberSpec,
     OnNoSite, Outcome, Probe, Promoted, SiteName,
 };
-use primacy_redis::{Access, BootFence, ConfSecrets, Hand, Links, inspect, redis_conf};
+use primacy_redis::{Access, ConfSecrets, Hand, Links, inspect, redis_conf};
 use primacy_testbed::{RedisOptions, RedisServer, Workdir, ports, wait_for};
 
 const PASSWORD: &str = "s3cret";

@@ -5,8 +5,8 @@ mod common;
 
 use common::{DEADLINE, address, pair, server};
 use primacy_core::Address;
-use primacy_core::view::MemberRole;
-use primacy_redis::{Access, BootFence, InspectError, Inspection, inspect};
+use primacy_core::view::{BootFence, MemberRole};
+use primacy_redis::{Access, InspectError, Inspection, inspect};
 use primacy_testbed::{RedisServer, Workdir, ports};
 use std::time::Duration;
 

@@ -5,7 +5,7 @@ mod common;
 
 use common::{DEADLINE, Watch, address, open_access, pair, server};
 use primacy_core::Address;
-use primacy_core::view::{ConnectFailure, LinkEnd, MemberRole, Reach};
+use primacy_core::view::{BootFence, ConnectFailure, LinkEnd, MemberRole, Reach};
 use primacy_redis::Sighting;
 use primacy_testbed::Workdir;
 use std::time::{Duration, Instant};
@@ -37,6 +37,7 @@ async fn a_primary_and_its_replica_say_what_they_are() {
     assert_eq!((primary.version.as_str(), primary.keys, primary.loading), ("7.0.15", 1, false));
     assert_eq!(primary.run_id, a.info_field("run_id").await.unwrap());
     assert!(primary.accepts_writes() && primary.rtt_us > 0 && primary.clients > 0);
+    of_a.status("what its file makes of it", |s| matches!(s.boot, BootFence::Open { .. })).await;
 
     let mut of_b = Watch::new(&links, &b);
     let replica =

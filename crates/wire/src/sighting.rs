@@ -7,10 +7,11 @@
 use crate::convert::{chosen, each, mirror, parsed, required};
 use crate::{WireError, v1};
 use primacy_core::view::{
-    AttachedReplica, ConnectFailure, LinkEnd, MemberRole, MemberStatus, Observation, Reach,
+    AttachedReplica, BootFence, ConnectFailure, LinkEnd, MemberRole, MemberStatus, Observation, Reach,
 };
 use primacy_core::{GroupName, MemberName, Moment};
 use std::time::Duration;
+use v1::boot_fence::Verdict;
 use v1::server_status::{Attached, Endpoint, Primary, Replica, Role};
 
 mirror!(LinkEnd { Eof, Reset, Unanswered });
@@ -161,7 +162,36 @@ impl From<&MemberStatus> for v1::ServerStatus {
             keys: status.keys,
             clients: status.clients,
             sentinels: status.sentinels,
+            boot: Some((&status.boot).into()),
             rtt_us: status.rtt_us,
+        }
+    }
+}
+
+impl From<&BootFence> for v1::BootFence {
+    fn from(boot: &BootFence) -> Self {
+        let (verdict, why) = match boot {
+            BootFence::Fenced => (Verdict::Fenced, ""),
+            BootFence::Open { why } => (Verdict::Open, why.as_str()),
+            BootFence::Unproven { why } => (Verdict::Unproven, why.as_str()),
+        };
+        Self { verdict: verdict.into(), why: why.to_owned() }
+    }
+}
+
+impl TryFrom<v1::BootFence> for BootFence {
+    type Error = WireError;
+
+    fn try_from(boot: v1::BootFence) -> Result<Self, WireError> {
+        let v1::BootFence { verdict, why } = boot;
+        match Verdict::try_from(verdict) {
+            Ok(Verdict::Fenced) => Ok(BootFence::Fenced),
+            Ok(Verdict::Open) => Ok(BootFence::Open { why }),
+            Ok(Verdict::Unproven) => Ok(BootFence::Unproven { why }),
+            Ok(Verdict::Unspecified) => Err(WireError::missing("verdict")),
+            Err(_) => {
+                Err(WireError::new("verdict", format!("{verdict} is no value that this version knows")))
+            }
         }
     }
 }
@@ -186,6 +216,10 @@ impl TryFrom<v1::ServerStatus> for MemberStatus {
             keys: status.keys,
             clients: status.clients,
             sentinels: status.sentinels,
+            boot: match status.boot {
+                Some(boot) => boot.try_into().map_err(|e: WireError| e.within("boot"))?,
+                None => BootFence::Unproven { why: "its node is of a version that does not look".to_owned() },
+            },
             rtt_us: status.rtt_us,
         })
     }

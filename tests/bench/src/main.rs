@@ -89,6 +89,8 @@ enum Subject {
     Site,
     /// Kafka's mirror, beside MirrorMaker 2.
     Kafka,
+    /// The same between sites that are far apart.
+    KafkaFar,
     /// Memory and CPU of nodes that watch 100 groups.
     Watch100,
 }
@@ -151,6 +153,7 @@ async fn measure(subject: Subject, binary: &Path, plan: &Plan) -> Result<Vec<Fig
         Subject::Witness => witness::figures(binary, plan).await,
         Subject::Site => site::figures(binary, plan),
         Subject::Kafka => kafka::figures(plan).await,
+        Subject::KafkaFar => kafka::far_figures(plan),
         Subject::Watch100 => watch::figures(binary, plan).await,
     }
 }

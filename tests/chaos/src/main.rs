@@ -18,13 +18,13 @@ macro_rules! say {
 mod act;
 mod check;
 mod clients;
+mod disk;
 mod fault;
 mod nemesis;
 mod operator;
 mod record;
 mod report;
 mod schedule;
-mod shim;
 mod world;
 
 use std::io::Write;
@@ -80,7 +80,7 @@ fn run(args: &Args) -> Result<bool> {
         return dry_run(seed).map(|()| true);
     }
     // Before there is any other thread.
-    shim::isolate_mounts()?;
+    disk::isolate_mounts()?;
     let binary = binary(args)?;
     let report = args.report.clone().unwrap_or_else(|| Path::new("chaos-report").join(seed.to_string()));
     std::fs::create_dir_all(&report).with_context(|| format!("cannot create {}", report.display()))?;

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use primacy_testbed::{
-    Cli, Credentials, Deployment, DeploymentOptions, Node, PrimaryAnswer, RedisGroup, Wan, WanLink,
+    Cli, Credentials, Deployment, DeploymentOptions, FaultPlan, Node, PrimaryAnswer, RedisGroup, Shim, Wan,
+    WanLink,
 };
 use tempfile::TempDir;
 
+use crate::disk::Disk;
 use crate::fault::SITES;
 use crate::schedule::Setting;
-use crate::shim::{self, Disk, Plan};
 
 /// The one group.
 pub(crate) const GROUP: &str = "features";
@@ -68,9 +69,9 @@ pub(crate) struct World {
     /// For clients.
     pub(crate) phonebook: Phonebook,
     /// Clock and syncs of the first node of each site.
-    pub(crate) node_plans: Vec<Plan>,
+    pub(crate) node_plans: Vec<FaultPlan>,
     /// The clock of each Redis server.
-    pub(crate) redis_plans: Vec<Plan>,
+    pub(crate) redis_plans: Vec<FaultPlan>,
     /// The disk of the first node of each site.
     pub(crate) disks: Vec<Disk>,
     link: WanLink,
@@ -84,16 +85,16 @@ impl World {
     /// Starts everything, and returns when the group serves.
     pub(crate) async fn start(binary: &Path, wan: Wan, setting: Setting, mark: String) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("primacy-chaos-").tempdir()?;
-        let library = shim::library(dir.path())?;
-        let plans = |kind: &str| -> Result<Vec<Plan>> {
-            SITES.iter().map(|site| Plan::create(dir.path(), &format!("{kind}-{site}"))).collect()
+        let shim = Shim::create(dir.path())?;
+        let plans = |kind: &str| -> Result<Vec<FaultPlan>> {
+            SITES.iter().map(|site| shim.plan(&format!("{kind}-{site}"))).collect()
         };
         let (node_plans, redis_plans) = (plans("node")?, plans("redis")?);
         let disks: Vec<Disk> =
             SITES.iter().map(|site| Disk::mount(dir.path().join(site))).collect::<Result<_>>()?;
 
         let marked = (MARK.to_owned(), mark);
-        let env = |plan: &Plan| plan.env(&library).into_iter().chain([marked.clone()]).collect::<Vec<_>>();
+        let env = |plan: &FaultPlan| plan.env().into_iter().chain([marked.clone()]).collect::<Vec<_>>();
         let mut options = DeploymentOptions::new(binary);
         let cluster = &mut options.cluster;
         cluster.redis = Some(Credentials { username: "primacy".into(), password: "secret".into() });

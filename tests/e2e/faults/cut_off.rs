@@ -17,7 +17,7 @@ fn check_waited_out(t: &Value, old: &str) {
 }
 
 /// Cuts the primary's site off, waits for its successor, and heals.
-async fn isolate_primary(scene: &mut Scene, wan: &Wan, what: &str) {
+pub(super) async fn isolate_primary(scene: &mut Scene, wan: &Wan, what: &str) {
     let old = scene.primary().await;
     let fault = Instant::now();
     wan.isolate(site(&old)).unwrap();

@@ -35,6 +35,8 @@ pub(crate) struct MemberReport {
     pub(crate) shut: Option<bool>,
     pub(crate) rtt_ms: Option<f64>,
     pub(crate) version: Option<String>,
+    /// What becomes of a Redis server that restarts, by the configuration on its disk: `fenced`, `open` or `unproven`.
+    pub(crate) restarts: Option<String>,
     /// Whether it could be promoted, and why not.
     pub(crate) eligible: bool,
     pub(crate) why_not: Option<String>,
@@ -323,6 +325,7 @@ impl TryFrom<v1::MemberStatus> for MemberReport {
             shut: status.shut,
             rtt_ms: status.rtt_us.map(ms),
             version: status.version,
+            restarts: status.boot.map(|boot| word(Some(boot.verdict().as_str_name()), "VERDICT_")),
             eligible: status.eligible,
             why_not: status.why_not,
             cluster: status.cluster.and_then(|cluster| KafkaReport::of(cluster, reachable)),
@@ -402,6 +405,7 @@ mod tests {
             shut: Some(!primary),
             rtt_ms: Some(0.21),
             version: Some("7.0.15".into()),
+            restarts: Some("fenced".into()),
             eligible: !primary,
             why_not: primary.then(|| "it is the primary".into()),
             evidence: Vec::new(),
@@ -552,7 +556,7 @@ mod tests {
         report.groups[0].group.last_transition = None;
         report.groups[0].group.primary = None;
         report.groups[0].members.drain(1..);
-        expect![[r#"{"cluster":"prod","revision":57,"leader":{"id":1,"site":"east","address":"10.0.0.1:7101","term":4},"nodes":[],"groups":[{"group":"features","kind":"redis","primary":null,"state":"serving","reason":null,"remedy":null,"standbys_ready":2,"standbys_total":2,"last_transition":null,"members":[{"member":"east-a","site":"east","address":"10.0.0.1:6379","role":"primary","priority":100,"health":"up","reachable_from":["east","north","west"],"offset_bytes":88231904,"lag_bytes":0,"link_up":null,"shut":false,"rtt_ms":0.21,"version":"7.0.15","eligible":false,"why_not":"it is the primary","evidence":[]}],"fence":{"min_replicas":2,"min_replicas_in_force":2,"replicas":["north-a","west-a"],"attached":2,"strangers":0,"witness_node":1,"witness":{"attached":true,"end_bytes":88231904,"tail_bytes":67108864,"copies":0,"age_ms":21},"lease_left_ms":2400,"holder_node":null,"degraded":false},"transition":null,"paused":null,"blocked":null,"notes":[]}]}"#]]
+        expect![[r#"{"cluster":"prod","revision":57,"leader":{"id":1,"site":"east","address":"10.0.0.1:7101","term":4},"nodes":[],"groups":[{"group":"features","kind":"redis","primary":null,"state":"serving","reason":null,"remedy":null,"standbys_ready":2,"standbys_total":2,"last_transition":null,"members":[{"member":"east-a","site":"east","address":"10.0.0.1:6379","role":"primary","priority":100,"health":"up","reachable_from":["east","north","west"],"offset_bytes":88231904,"lag_bytes":0,"link_up":null,"shut":false,"rtt_ms":0.21,"version":"7.0.15","restarts":"fenced","eligible":false,"why_not":"it is the primary","evidence":[]}],"fence":{"min_replicas":2,"min_replicas_in_force":2,"replicas":["north-a","west-a"],"attached":2,"strangers":0,"witness_node":1,"witness":{"attached":true,"end_bytes":88231904,"tail_bytes":67108864,"copies":0,"age_ms":21},"lease_left_ms":2400,"holder_node":null,"degraded":false},"transition":null,"paused":null,"blocked":null,"notes":[]}]}"#]]
             .assert_eq(&serde_json::to_string(&report).unwrap());
     }
 }

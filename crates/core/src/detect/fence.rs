@@ -34,7 +34,7 @@ pub(super) fn shut_by(group: &Group, view: &View, now: Moment) -> Moment {
     let Some(primary) = guarded(group) else { return soon.after(view.times.passive_bound) };
     let answering = in_quorum(group, primary).filter(|m| answers(group, &m.name, view, now)).count() as u64;
     let standbys_suffice = all(group, primary, view).saturating_sub(answering) < primary.fence.min_replicas;
-    let last = if standbys_suffice { soon } else { soon.max(lease::over_at(group, view)) };
+    let last = if standbys_suffice { soon } else { soon.max(lease::witness_over_at(group, view)) };
     last.after(view.times.passive_bound)
 }
 
@@ -56,7 +56,7 @@ pub fn to_take_away<'a>(
 /// The proof that the primary has been waited out, once it is one.
 pub fn expired(group: &Group, t: &Transition, view: &View, now: Moment) -> Option<Proof> {
     let primary = guarded(group)?;
-    let (over_at, gates_over_at) = (lease::over_at(group, view), lease::gates_over_at(group, t, view));
+    let gates_over_at = lease::gates_over_at(group, t, view);
     if now < gates_over_at || !in_force(group, view) {
         return None;
     }
@@ -75,7 +75,7 @@ pub fn expired(group: &Group, t: &Transition, view: &View, now: Moment) -> Optio
         }
     }
     // What a node says of its gates says nothing of its witness.
-    if witnessed(group, view) && noticed(over_at) {
+    if witnessed(group, view) && noticed(lease::witness_over_at(group, view)) {
         gone += 1;
     }
     let undetached = all(group, primary, view).saturating_sub(gone);

@@ -1,7 +1,7 @@
 //! A Redis server as far as the rules see one.
 
 use primacy_core::Address;
-use primacy_core::view::{AttachedReplica, MemberRole, MemberStatus};
+use primacy_core::view::{AttachedReplica, BootFence, MemberRole, MemberStatus};
 use std::collections::BTreeSet;
 
 #[derive(Clone, Debug)]
@@ -118,6 +118,7 @@ impl Server {
             keys: self.keys,
             clients: 0,
             sentinels: 0,
+            boot: BootFence::Fenced,
             rtt_us: 100,
         }
     }

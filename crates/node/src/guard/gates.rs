@@ -124,11 +124,17 @@ impl Gates {
             // Its clients dial what its brokers tell them: a relay that does not rewrite that leads nowhere.
             return None;
         }
-        let opening = group.transition.as_ref().is_some_and(|t| t.phase == Phase::Redirect);
-        if opening || intent(group) != Intent::None {
+        if intent(group) != Intent::None {
             return None;
         }
         let held = group.spec.kind == GroupKind::Redis && group.spec.durability != Durability::Async;
+        if group.transition.as_ref().is_some_and(|t| t.phase == Phase::Redirect) {
+            // Not open yet; who holds its stream is followed from now on, so that this is known when it opens.
+            if held {
+                self.cover(guards, name, group, at);
+            }
+            return None;
+        }
         let (until, hold) = if held || group.spec.kind == GroupKind::Endpoint {
             let until = guards.leases.until(name, primary.epoch, at)?;
             (Some(until), if held { Some(self.cover(guards, name, group, at)?) } else { None })

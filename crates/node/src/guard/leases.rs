@@ -15,6 +15,7 @@ use primacy_core::{Epoch, GroupName, MemberName, Moment, NodeId};
 use primacy_runtime::{now, sleep, timeout};
 use primacy_wire::v1;
 use primacy_wire::v1::site_client::SiteClient;
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -25,6 +26,9 @@ use tonic::transport::Channel;
 const HESITATES_AFTER: u32 = 4;
 /// After a refusal, or without a leader, it is asked again so soon.
 const AGAIN_AFTER: Duration = Duration::from_millis(50);
+/// How long a leader keeps a question that was asked ahead, and what the answer may take on top of that.
+const AHEAD_WAIT: Duration = Duration::from_millis(500);
+const AHEAD_SLACK: Duration = Duration::from_millis(500);
 
 /// The leases in hand.
 #[derive(Default)]
@@ -46,6 +50,17 @@ pub(super) struct Want {
     pub(super) witness: bool,
     /// The members into which it would run the mirror.
     pub(super) mirrors: Vec<MemberName>,
+}
+
+impl Want {
+    fn ask(&self, group: &GroupName) -> LeaseAsk {
+        LeaseAsk {
+            group: group.clone(),
+            epoch: self.epoch,
+            witness: self.witness,
+            mirrors: self.mirrors.clone(),
+        }
+    }
 }
 
 impl Leases {
@@ -87,6 +102,14 @@ impl Leases {
         leases.get(group).filter(|lease| lease.epoch == epoch).cloned()
     }
 
+    /// What was asked for at a moment of this node's clock holds from then on.
+    fn take_in(&self, guards: &Guards, asked_at: Moment, grants: &[LeaseAsk]) {
+        let until = asked_at.after(guards.config.cluster.timings.lease_ttl);
+        for grant in grants {
+            self.granted(grant, until);
+        }
+    }
+
     fn granted(&self, grant: &LeaseAsk, until: Moment) {
         let mut leases = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let fresh = Lease {
@@ -96,8 +119,11 @@ impl Leases {
             mirrors_until: BTreeMap::new(),
         };
         let lease = leases.entry(grant.group.clone()).or_insert_with(|| fresh.clone());
-        if lease.epoch != grant.epoch {
-            *lease = fresh;
+        match lease.epoch.cmp(&grant.epoch) {
+            Ordering::Equal => {}
+            Ordering::Less => *lease = fresh,
+            // An answer that was overtaken by one about the next primary.
+            Ordering::Greater => return,
         }
         lease.until = lease.until.max(until);
         if grant.witness {
@@ -157,14 +183,9 @@ impl Asking {
         if at < due && !news {
             return Some(due);
         }
-        let asks = self.wanted.iter().map(|(group, want)| LeaseAsk {
-            group: group.clone(),
-            epoch: want.epoch,
-            witness: want.witness,
-            mirrors: want.mirrors.clone(),
-        });
+        let asks = self.wanted.iter().map(|(group, want)| want.ask(group)).collect();
         self.last_at = Some(at);
-        self.under_way = Some(ask(guards, asks.collect(), self.way, at));
+        self.under_way = Some(ask(guards, asks, self.way, at));
         None
     }
 
@@ -186,11 +207,85 @@ impl Asking {
             grants.iter().any(|g| is(g) && (g.witness || !want.witness))
         };
         self.refused = !self.wanted.iter().all(granted);
-        let until = answer.asked_at.after(guards.config.cluster.timings.lease_ttl);
-        for grant in &grants {
-            guards.leases.granted(grant, until);
+        guards.leases.take_in(guards, answer.asked_at, &grants);
+    }
+}
+
+/// Asking ahead: for leases on primaries that transitions are about to make.
+///
+/// A witness lets the new primary's first writes through, and asks for its lease once it knows of the promotion: over a
+/// WAN that is a round trip of the outage. Asked before, the leader keeps the question until it is committed, and the
+/// answer comes with the news. The lease counts from the asking, as always.
+#[derive(Default)]
+pub(super) struct AskingAhead {
+    asked: BTreeMap<GroupName, Epoch>,
+    under_way: FuturesUnordered<BoxFuture<'static, Ahead>>,
+    again_at: Moment,
+}
+
+/// What came of asking ahead.
+pub(super) struct Ahead {
+    asks: Vec<LeaseAsk>,
+    answer: Answer,
+}
+
+impl AskingAhead {
+    /// Asks for what was not asked for yet. Says when it will ask again for what was refused.
+    pub(super) fn plan(
+        &mut self,
+        guards: &Guards,
+        wanted: &BTreeMap<GroupName, Want>,
+        at: Moment,
+    ) -> Option<Moment> {
+        let is_new = |(group, want): &(&GroupName, &Want)| self.asked.get(*group) != Some(&want.epoch);
+        let asks: Vec<LeaseAsk> = wanted.iter().filter(is_new).map(|(group, want)| want.ask(group)).collect();
+        // A leader learns of the promotion from itself.
+        let leader = guards.consensus.leadership().borrow().leader.as_ref().map(|leader| leader.id);
+        let leader = leader.filter(|id| !asks.is_empty() && *id != guards.me)?;
+        if at < self.again_at {
+            return Some(self.again_at);
+        }
+        let membership = guards.consensus.membership();
+        let address = membership.nodes.get(&leader).map(|node| node.address.clone());
+        let channel = address.and_then(|address| guards.peers.channel(&address))?;
+        self.asked.extend(asks.iter().map(|ask| (ask.group.clone(), ask.epoch)));
+        let me = guards.me;
+        self.under_way.push(Box::pin(async move {
+            let mut message = Request::new(request(me, &asks, AHEAD_WAIT));
+            message.set_timeout(AHEAD_WAIT + AHEAD_SLACK);
+            let mut client = SiteClient::new(channel);
+            let answered = timeout(AHEAD_WAIT + AHEAD_SLACK, client.renew(message)).await;
+            let grants = answered.ok().and_then(Result::ok).map(|response| granted(response.into_inner()));
+            Ahead { asks, answer: Answer { asked_at: at, grants, way: None } }
+        }));
+        None
+    }
+
+    /// The next answer; waits for ever without a question.
+    pub(super) async fn answered(&mut self) -> Ahead {
+        match self.under_way.next().await {
+            Some(ahead) => ahead,
+            None => std::future::pending().await,
         }
     }
+
+    pub(super) fn take_in(&mut self, guards: &Guards, ahead: Ahead, at: Moment) {
+        for ask in &ahead.asks {
+            self.asked.remove(&ask.group);
+        }
+        self.again_at = at.after(AGAIN_AFTER);
+        guards.leases.take_in(guards, ahead.answer.asked_at, &ahead.answer.grants.unwrap_or_default());
+    }
+}
+
+fn request(me: NodeId, asks: &[LeaseAsk], wait: Duration) -> v1::RenewRequest {
+    let asks = asks.iter().map(|ask| v1::LeaseAsk {
+        group: ask.group.as_str().to_owned(),
+        epoch: ask.epoch.0,
+        witness: ask.witness,
+        mirrors: ask.mirrors.iter().map(ToString::to_string).collect(),
+    });
+    v1::RenewRequest { node_id: me.0, asks: asks.collect(), wait_us: wait.as_micros() as u64 }
 }
 
 /// Asks the leader, which may be this node. The moment of asking is taken before anything is sent.
@@ -212,13 +307,7 @@ fn ask(
     let ways = ways(guards, leader, last.filter(|way| way.leader == leader));
     let me = guards.me;
     Box::pin(async move {
-        let asks = asks.iter().map(|ask| v1::LeaseAsk {
-            group: ask.group.as_str().to_owned(),
-            epoch: ask.epoch.0,
-            witness: ask.witness,
-            mirrors: ask.mirrors.iter().map(ToString::to_string).collect(),
-        });
-        let request = v1::RenewRequest { node_id: me.0, asks: asks.collect() };
+        let request = request(me, &asks, Duration::ZERO);
         let answered = timeout(within, first_answer(ways, &request, within)).await.ok().flatten();
         let (way, grants) = answered.map(|(by, response)| (Way { by, leader }, granted(response))).unzip();
         Answer { asked_at, grants, way }

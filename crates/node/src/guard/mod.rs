@@ -35,6 +35,7 @@ use mirrors::Mirrors;
 use orphans::Orphan;
 use post::Post;
 use primacy_consensus::Consensus;
+use primacy_core::lease;
 use primacy_core::view::GateReport;
 use primacy_core::{Epoch, FencePolicy, Group, GroupKind, GroupName, Moment, NodeId, State};
 use primacy_redis::{Links, TailServer, WitnessOptions};
@@ -114,13 +115,18 @@ impl Guards {
     pub(crate) async fn run(self: Arc<Self>) {
         let mut revisions = self.consensus.revision_watch();
         let mut asking = leases::Asking::default();
+        let mut ahead = leases::AskingAhead::default();
         loop {
-            let wanted = self.consensus.read(|state| self.wanted(state));
+            let (wanted, to_come) =
+                self.consensus.read(|state| (self.wanted(state), self.wanted_ahead(state)));
             let ask_at = asking.plan(&self, wanted, now());
+            let ahead_at = ahead.plan(&self, &to_come, now());
             let end_at = self.reconcile();
-            let wake_at = [ask_at, end_at].into_iter().flatten().min();
+            let wake_at = [ask_at, ahead_at, end_at].into_iter().flatten().min();
             tokio::select! {
                 biased;
+                // Before the news that it waited for: with it in hand nothing need be asked.
+                answer = ahead.answered() => ahead.take_in(&self, answer, now()),
                 changed = revisions.changed() => if changed.is_err() { return },
                 answer = asking.answered() => asking.take_in(&self, answer),
                 () = self.wake.notified() => {}
@@ -137,6 +143,18 @@ impl Guards {
             let mirrors = self.could_mirror(group);
             (witness || !mirrors.is_empty() || self.gates.has(name))
                 .then(|| (name.clone(), Want { epoch: primary.epoch, witness, mirrors }))
+        };
+        state.groups.iter().filter_map(of).collect()
+    }
+
+    /// The leases that this node will need once transitions have made their primaries.
+    fn wanted_ahead(&self, state: &State) -> BTreeMap<GroupName, Want> {
+        let of = |(name, group): (&GroupName, &Group)| {
+            let t = group.transition.as_ref().filter(|t| lease::may_come(group, t.epoch))?;
+            let beside = group.spec.member(&t.to).is_some_and(|to| to.site == self.config.node.site);
+            let witness = beside && group.spec.kind == GroupKind::Redis;
+            let want = Want { epoch: t.epoch, witness, mirrors: Vec::new() };
+            (witness || self.gates.has(name)).then(|| (name.clone(), want))
         };
         state.groups.iter().filter_map(of).collect()
     }

@@ -134,7 +134,7 @@ impl Group {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use primacy_core::view::MemberStatus;
+    use primacy_core::view::{BootFence, MemberStatus};
 
     fn names() -> (GroupName, MemberName, MemberName) {
         (GroupName::new("g").unwrap(), MemberName::new("a").unwrap(), MemberName::new("b").unwrap())
@@ -163,6 +163,7 @@ mod tests {
             keys: 0,
             clients: 0,
             sentinels: 0,
+            boot: BootFence::Fenced,
             rtt_us: 0,
         };
         Observation { at: Moment(moment), reach: Reach::Up(status), last_up: None, rate_peak_bytes: Some(0) }

@@ -5,9 +5,10 @@ use super::{Shared, refuse};
 use crate::guard::{self, Asked, TailError};
 use crate::lead::LeaseAsk;
 use futures::{StreamExt, stream};
+use primacy_core::lease;
 use primacy_core::{Action, ActionKind, Epoch, GroupName, Loss, MemberName, Moment, NodeId};
 use primacy_redis::Tail;
-use primacy_runtime::{now, spawn};
+use primacy_runtime::{now, spawn, timeout};
 use primacy_wire::v1::seal_tail_response::Part;
 use primacy_wire::v1::site_server::Site;
 use primacy_wire::{Refusal, WireError, gate, holder, mirror, rescue, sighting, v1, witness};
@@ -25,6 +26,8 @@ const TIMES_MAX: usize = 2;
 const CHUNKS_MAX: usize = 8;
 /// What a rescue may be given at most.
 const RESCUE_WITHIN_MAX: Duration = Duration::from_secs(10);
+/// What one who asks for leases ahead may be kept waiting at most.
+const RENEW_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// The service.
 pub(crate) struct SiteService(pub(crate) Arc<Shared>);
@@ -49,6 +52,27 @@ impl SiteService {
         };
         spawn(sending).detach();
         ReceiverStream::new(outgoing)
+    }
+
+    /// Waits until no primary that is asked for is still to be made, at most so long.
+    async fn promoted_within(&self, asks: &[LeaseAsk], wait: Duration) {
+        let mut revisions = self.0.consensus.revision_watch();
+        let made = async {
+            loop {
+                drop(revisions.borrow_and_update());
+                let to_come = self.0.consensus.read(|state| {
+                    let of = |ask: &&LeaseAsk| {
+                        state.groups.get(&ask.group).is_some_and(|g| lease::may_come(g, ask.epoch))
+                    };
+                    asks.iter().any(|ask| of(&ask))
+                });
+                if !to_come || revisions.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        // Whoever waited in vain is told so by the grants that are missing.
+        let _ = timeout(wait, made).await;
     }
 
     fn member_of_cluster(&self, node: u64) -> Result<NodeId, Status> {
@@ -140,6 +164,8 @@ impl Site for SiteService {
             let mirrors = mirrors.collect::<Result<_, _>>()?;
             asks.push(LeaseAsk { group, epoch: Epoch(ask.epoch), witness: ask.witness, mirrors });
         }
+        let wait = Duration::from_micros(request.wait_us).min(RENEW_WAIT_MAX);
+        self.promoted_within(&asks, wait).await;
         let consensus = &self.0.consensus;
         // A grant rests on the quorum's lease: without it another leader may be at work already.
         let granted =

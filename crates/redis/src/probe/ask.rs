@@ -4,7 +4,7 @@
 //! fixed for the life of a process, or only counts things, is asked first on a connection and then once a second.
 //! One section an `INFO`: several in one are understood from Redis 7.0 on.
 
-use crate::{info, reply};
+use crate::{boot, info, reply};
 use primacy_core::view::{ConnectFailure, MemberStatus};
 use redis::{Pipeline, Value};
 use std::sync::LazyLock;
@@ -103,6 +103,7 @@ pub(super) fn status(
         keys: known.keys,
         clients: known.clients,
         sentinels: known.sentinels,
+        boot: boot::unread(),
         rtt_us: round_trip.as_micros() as u64,
     })
 }

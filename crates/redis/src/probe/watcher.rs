@@ -5,6 +5,7 @@ use super::ask::{self, Known};
 use super::exit::{self, Claim};
 use super::rate::RatePeak;
 use crate::Link;
+use crate::boot::{self, BootWatch};
 use crate::link::{AskError, DialError, Quiet, Session};
 use futures::future::{BoxFuture, OptionFuture};
 use primacy_core::view::{ConnectFailure, LinkEnd, MemberStatus, Reach};
@@ -84,6 +85,8 @@ pub(super) struct Watcher {
     quiet_since: Moment,
     /// The process that is watched on this host, until it is known whether that is possible.
     process: Option<(u32, Option<Task<bool>>)>,
+    /// The process whose configuration is looked at, by its run id.
+    boot: Option<(String, BootWatch)>,
     question: Option<Question>,
     known: Option<Known>,
     full_at: Moment,
@@ -126,6 +129,7 @@ impl Watcher {
             quiet: None,
             quiet_since: Moment::default(),
             process: None,
+            boot: None,
             question: None,
             known: None,
             full_at: at,
@@ -383,7 +387,10 @@ impl Watcher {
         let Ok(replies) = answer else { return };
         match ask::status(&replies, &mut self.known, at.since(question.asked_at)) {
             // It says how the server was when it answered, and the network may have kept the answer since.
-            Ok(status) => self.on_status(status, question.asked_at),
+            Ok(status) => {
+                let status = self.with_boot(status);
+                self.on_status(status, question.asked_at);
+            }
             Err(unusable) => {
                 self.down = Down { connect: unusable.failure, detail: unusable.detail, ..Down::default() };
                 self.go_down(question.asked_at);
@@ -405,6 +412,17 @@ impl Watcher {
         self.watch_end(now());
         self.last_up = Some((at, status));
         self.tell(at);
+    }
+
+    /// Completed by what its configuration says; each process may have been started with another one.
+    fn with_boot(&mut self, status: MemberStatus) -> MemberStatus {
+        let Some(known) = &self.known else { return status };
+        if self.boot.as_ref().is_none_or(|(run_id, _)| *run_id != status.run_id) {
+            let watch = BootWatch::start(known.server.clone(), self.link.address().clone());
+            self.boot = Some((status.run_id.clone(), watch));
+        }
+        let verdict = self.boot.as_ref().map(|(_, watch)| watch.verdict());
+        MemberStatus { boot: verdict.unwrap_or_else(boot::unread), ..status }
     }
 
     /// Once for each process.

@@ -3,7 +3,7 @@
 use super::{Bounds, Mistake};
 use crate::setup::{group, member, node_id, node_number, site};
 use primacy_core::view::{
-    AttachedReplica, ConnectFailure, LinkEnd, MemberRole, MemberStatus, Observation, Reach,
+    AttachedReplica, BootFence, ConnectFailure, LinkEnd, MemberRole, MemberStatus, Observation, Reach,
     SHUT_MIN_REPLICAS, View, WitnessReport,
 };
 use primacy_core::{
@@ -449,6 +449,7 @@ impl World {
             clients: 0,
             rtt_us: 0,
             sentinels: 0,
+            boot: BootFence::Fenced,
         }
     }
 

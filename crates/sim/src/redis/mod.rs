@@ -17,7 +17,7 @@ pub(crate) use replica::id_of;
 use crate::history::Place;
 use crate::message::Who;
 use crate::net::ConnId;
-use primacy_core::view::{AttachedReplica, MemberRole, MemberStatus, SHUT_MIN_REPLICAS};
+use primacy_core::view::{AttachedReplica, BootFence, MemberRole, MemberStatus, SHUT_MIN_REPLICAS};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Who a server replicates from.
@@ -273,6 +273,7 @@ pub(crate) fn status(server: &Server, member: usize, now: u64) -> MemberStatus {
         // The connections of nodes are clients to it.
         clients: (server.clients.len() + server.controls.len()) as u64,
         sentinels: 0,
+        boot: BootFence::Fenced,
         rtt_us: 100,
     }
 }

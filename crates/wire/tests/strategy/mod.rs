@@ -5,8 +5,8 @@
 
 use primacy_core::apply::Leadership;
 use primacy_core::view::{
-    AttachedReplica, ConnectFailure, GateReport, LinkEnd, MemberRole, MemberStatus, Observation, Reach,
-    WitnessReport,
+    AttachedReplica, BootFence, ConnectFailure, GateReport, LinkEnd, MemberRole, MemberStatus, Observation,
+    Reach, WitnessReport,
 };
 use primacy_core::*;
 use proptest::collection::{btree_map, btree_set, vec};
@@ -513,16 +513,25 @@ fn member_role() -> impl Strategy<Value = MemberRole> {
     ]
 }
 
+fn boot() -> impl Strategy<Value = BootFence> {
+    prop_oneof![
+        Just(BootFence::Fenced),
+        text().prop_map(|why| BootFence::Open { why }),
+        text().prop_map(|why| BootFence::Unproven { why }),
+    ]
+}
+
 prop_compose! {
     fn member_status()(
         (run_id, pid, uptime_s, version, role) in (text(), any::<u32>(), number(), text(), member_role()),
         (replid, replid2, second_offset_bytes, offset_bytes) in (text(), option::of(text()), number(), number()),
         (min_replicas, notices_silence, loading, keys, clients, sentinels, rtt_us) in
             (number(), any::<bool>(), any::<bool>(), number(), number(), number(), number()),
+        boot in boot(),
     ) -> MemberStatus {
         MemberStatus {
             run_id, pid, uptime_s, version, role, replid, replid2, second_offset_bytes, offset_bytes, min_replicas,
-            notices_silence, loading, keys, clients, sentinels, rtt_us,
+            notices_silence, loading, keys, clients, sentinels, boot, rtt_us,
         }
     }
 }

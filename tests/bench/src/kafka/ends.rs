@@ -15,13 +15,13 @@ use std::time::{Duration, Instant};
 use super::mirrors::Running;
 use super::{Clusters, DEADLINE, steady};
 
-const WITHIN: Duration = Duration::from_secs(20);
+pub(super) const WITHIN: Duration = Duration::from_secs(20);
 
-fn name(topic: &str) -> TopicName {
+pub(super) fn name(topic: &str) -> TopicName {
     TopicName(StrBytes::from_string(topic.to_owned()))
 }
 
-fn link(cluster: &KafkaCluster) -> Result<Cluster> {
+pub(super) fn link(cluster: &KafkaCluster) -> Result<Cluster> {
     let access = ClusterAccess { bootstrap: cluster.bootstrap(), ..ClusterAccess::default() };
     Ok(Cluster::new(access)?)
 }

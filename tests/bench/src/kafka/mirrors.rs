@@ -23,14 +23,15 @@ impl Ours {
     pub(crate) fn start(clusters: &Clusters, topic: &str) -> Result<Ours> {
         let dir = clusters.dir.path();
         let args = ["--mirror", &clusters.a.bootstrap().join(","), &clusters.b.bootstrap().join(","), topic];
-        let process = Process::start(&ProcessSpec {
+        let spec = ProcessSpec {
             name: "mirror".to_owned(),
             program: std::env::current_exe().context("which program is this?")?,
             args: args.iter().map(std::ffi::OsString::from).collect(),
             env: Vec::new(),
             dir: dir.to_owned(),
             log: dir.join("mirror.log"),
-        })?;
+        };
+        let process = Process::start_at(clusters.mirrors_at.as_ref(), &spec)?;
         Ok(Ours { process, topic: topic.to_owned() })
     }
 }
@@ -72,6 +73,9 @@ impl Maker {
              config.storage.replication.factor = 1\n\
              emit.heartbeats.enabled = false\n\
              sync.group.offsets.enabled = true\n\
+             sync.group.offsets.interval.seconds = 1\n\
+             emit.checkpoints.interval.seconds = 1\n\
+             refresh.groups.interval.seconds = 1\n\
              tasks.max = 6\n\
              {alias}.consumer.auto.offset.reset = earliest\n\
              {alias}.consumer.max.poll.records = 5000\n\
@@ -86,14 +90,8 @@ impl Maker {
         std::fs::write(&file, properties).with_context(|| format!("cannot write {}", file.display()))?;
         let log = dir.join(format!("{alias}.log"));
         let class = "org.apache.kafka.connect.mirror.MirrorMaker";
-        let process = Process::start(&java(
-            KafkaVersion::V4_1,
-            &Jvm::fast(1024),
-            class,
-            vec![file.into()],
-            dir,
-            &log,
-        )?)?;
+        let spec = java(KafkaVersion::V4_1, &Jvm::fast(1024), class, vec![file.into()], dir, &log)?;
+        let process = Process::start_at(clusters.mirrors_at.as_ref(), &spec)?;
         Ok(Maker { process, topic: format!("{alias}.{topic}") })
     }
 }

@@ -5,15 +5,18 @@
 
 mod child;
 mod ends;
+mod far;
 mod mirrors;
+mod readers;
 
 pub(crate) use child::run as run_child;
+pub(crate) use far::figures as far_figures;
 
 use anyhow::{Context, Result};
 use ends::Watched;
 use mirrors::{Maker, Ours, Running};
 use primacy_testbed::kafka::{Jvm, java};
-use primacy_testbed::{KafkaCluster, KafkaOptions, KafkaVersion, Process, Workdir};
+use primacy_testbed::{Host, KafkaCluster, KafkaOptions, KafkaVersion, Process, Workdir};
 use std::time::{Duration, Instant};
 
 use crate::figure::{Figure, Goal, Peer, Samples};
@@ -27,7 +30,27 @@ const DEADLINE: Duration = Duration::from_mins(4);
 pub(crate) struct Clusters {
     pub(crate) a: KafkaCluster,
     pub(crate) b: KafkaCluster,
+    /// Where mirrors run; in this process's own network when that is `None`.
+    pub(crate) mirrors_at: Option<Host>,
     pub(crate) dir: Workdir,
+}
+
+impl Clusters {
+    async fn start(hosts: Option<(&Host, &Host, &Host)>) -> Result<Clusters> {
+        let dir = Workdir::create()?;
+        let options = |name: &str, host: Option<&Host>| {
+            let mut options = KafkaOptions::new(name, dir.path().join(name));
+            options.jvm = Jvm::fast(768);
+            options.hosts = host.into_iter().cloned().collect();
+            options
+        };
+        let (at_a, at_b) = (hosts.map(|(a, _, _)| a), hosts.map(|(_, b, _)| b));
+        let (a, b) = tokio::try_join!(
+            KafkaCluster::start(options("a", at_a)),
+            KafkaCluster::start(options("b", at_b))
+        )?;
+        Ok(Clusters { a, b, mirrors_at: hosts.map(|(_, _, mirrors)| mirrors.clone()), dir })
+    }
 }
 
 /// What one copy took.
@@ -40,14 +63,7 @@ struct Copy {
 /// Measures throughput, frugality, memory and lag.
 pub(crate) async fn figures(plan: &Plan) -> Result<Vec<Figure>> {
     progress!("kafka: starting two clusters");
-    let dir = Workdir::create()?;
-    let options = |name: &str| {
-        let mut options = KafkaOptions::new(name, dir.path().join(name));
-        options.jvm = Jvm::fast(768);
-        options
-    };
-    let (a, b) = tokio::try_join!(KafkaCluster::start(options("a")), KafkaCluster::start(options("b")))?;
-    let clusters = Clusters { a, b, dir };
+    let clusters = Clusters::start(None).await?;
     let mut figures = Vec::new();
     for (name, cpu, size, partitions, records) in [
         ("kafka.rate_100_1", "kafka.cpu_100_1", 100, 1, plan.kafka.records),
@@ -86,7 +102,11 @@ pub(crate) async fn figures(plan: &Plan) -> Result<Vec<Figure>> {
         )?);
     }
     figures.push(memory(&clusters, plan).await?);
-    figures.extend(lag(&clusters, plan).await?);
+    let [p50, p99] = lag(&clusters, plan).await?;
+    let third = Goal::RatioAtMost(1.0 / 3.0);
+    figures.push(behind("kafka.lag_p50", "ms behind at 2,000 records/s, p50", p50, third)?);
+    figures.push(behind("kafka.lag_p99", "ms behind at 2,000 records/s, p99", p99, third)?);
+    figures.extend(readers::figures(clusters, plan).await?);
     Ok(figures)
 }
 
@@ -194,11 +214,12 @@ async fn memory(clusters: &Clusters, plan: &Plan) -> Result<Figure> {
     })
 }
 
-/// How much later than at the source a record is at the target, at 2,000 a second.
-async fn lag(clusters: &Clusters, plan: &Plan) -> Result<Vec<Figure>> {
+/// How much later than at the source a record is at the target, at 2,000 a second: the median and the 99th percentile of
+/// each round, ours and MirrorMaker 2's.
+async fn lag(clusters: &Clusters, plan: &Plan) -> Result<[(Vec<f64>, Vec<f64>); 2]> {
     let mut samples = [(Vec::new(), Vec::new()), (Vec::new(), Vec::new())];
     for round in 0..plan.kafka.rounds {
-        for (side, (p50, p99)) in samples.iter_mut().enumerate() {
+        for side in [0, 1] {
             let topic = format!("lag{side}-{round}");
             ends::create(&clusters.a, &topic, 1).await?;
             fill(clusters, &topic, 10, 100, -1).await?;
@@ -208,31 +229,22 @@ async fn lag(clusters: &Clusters, plan: &Plan) -> Result<Vec<Figure>> {
             } else {
                 ends::lags(clusters, &topic, &Maker::start(clusters, &topic, 1000 + round)?, seconds).await?
             };
-            p50.push(ends::quantile(&lags, 0.5));
-            p99.push(ends::quantile(&lags, 0.99));
+            for (share, (ours, peer)) in [0.5, 0.99].into_iter().zip(&mut samples) {
+                let of_side = if side == 0 { ours } else { peer };
+                of_side.push(ends::quantile(&lags, share));
+            }
         }
     }
-    let [(ours_50, ours_99), (peer_50, peer_99)] = samples;
-    let one = |name, title: &str, ours: Vec<f64>, peer: Vec<f64>| -> Result<Figure> {
-        let ours = Samples::new(ours).context("nothing was measured")?;
-        let samples = Samples::new(peer).context("nothing was measured")?;
-        progress!("{name}: {:.1} ms, MirrorMaker 2 {:.1}", ours.median(), samples.median());
-        let peer = Some(Peer { name: "MirrorMaker 2", samples });
-        let note = Some("by the ends of both logs, asked in turns".to_owned());
-        Ok(Figure {
-            name,
-            title: title.to_owned(),
-            unit: "ms",
-            ours,
-            peer,
-            goal: Goal::RatioAtMost(1.0 / 3.0),
-            note,
-        })
-    };
-    Ok(vec![
-        one("kafka.lag_p50", "ms behind at 2,000 records/s, p50", ours_50, peer_50)?,
-        one("kafka.lag_p99", "ms behind at 2,000 records/s, p99", ours_99, peer_99)?,
-    ])
+    Ok(samples)
+}
+
+fn behind(name: &'static str, title: &str, (ours, peer): (Vec<f64>, Vec<f64>), goal: Goal) -> Result<Figure> {
+    let ours = Samples::new(ours).context("nothing was measured")?;
+    let samples = Samples::new(peer).context("nothing was measured")?;
+    progress!("{name}: {:.1} ms, MirrorMaker 2 {:.1}", ours.median(), samples.median());
+    let peer = Some(Peer { name: "MirrorMaker 2", samples });
+    let note = Some("by the ends of both logs, asked in turns".to_owned());
+    Ok(Figure { name, title: title.to_owned(), unit: "ms", ours, peer, goal, note })
 }
 
 /// Starts the writer of the lag measurement.

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 use super::*;
-use primacy_core::view::MemberRole;
+use primacy_core::view::{BootFence, MemberRole};
 use primacy_core::{
     Command, Durability, FailoverMode, FencePolicy, GroupKind, GroupSpec, LossBudget, MemberSpec, OnNoSite,
     Probe, WallTime,
@@ -75,6 +75,7 @@ fn up(at: u64, offset_bytes: u64, link_up: bool) -> Observation {
         keys: 1,
         clients: 1,
         sentinels: 0,
+        boot: BootFence::Fenced,
         rtt_us: at,
     };
     Observation { at: Moment(at), reach: Reach::Up(status), last_up: None, rate_peak_bytes: Some(0) }

@@ -1,5 +1,6 @@
 //! Status: everything this node knows and sees of the groups, and why one is not healthy.
 
+mod boot;
 mod kafka;
 
 use super::super::answer::{self, Fresh};
@@ -131,6 +132,7 @@ impl Seen<'_> {
             priority: m.priority,
             cluster: last.and_then(kafka::cluster),
             mirror: self.mirror(m),
+            boot: self.boot(m).filter(|_| redis).map(Into::into),
         }
     }
 
@@ -174,6 +176,7 @@ impl Seen<'_> {
             notes.push("all members are at one site: its loss leaves nobody to fail over to".to_owned());
         }
         notes.extend(self.sentinel_notes());
+        notes.extend(self.boot_notes());
         match spec.fence {
             FencePolicy::Witness => notes.extend(self.fence_notes().into_iter().chain(self.gate_note())),
             FencePolicy::None => {

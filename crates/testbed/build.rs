@@ -8,7 +8,7 @@ use std::process::Command;
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=shim");
     println!("cargo:rerun-if-changed=build.rs");
-    let library = PathBuf::from(env::var("OUT_DIR")?).join("libchaos.so");
+    let library = PathBuf::from(env::var("OUT_DIR")?).join("libfaults.so");
     let compiler = env::var("CC").unwrap_or_else(|_| "cc".to_owned());
     let status = Command::new(&compiler)
         .args(["-O2", "-Wall", "-shared", "-fPIC", "-o"])

@@ -1,6 +1,6 @@
 /* Faults that need no privilege: the wall clock of a process is stepped, its syncs are slow.
  *
- * Loaded with LD_PRELOAD. CHAOS_PLAN names a file of two 64-bit integers that this process maps and somebody else
+ * Loaded with LD_PRELOAD. TESTBED_PLAN names a file of two 64-bit integers that this process maps and somebody else
  * writes: microseconds that the wall clock is ahead (or behind, below zero), microseconds that each sync takes longer.
  * Monotonic clocks stay as they are, as they do on a host whose time of day is set. */
 #define _GNU_SOURCE
@@ -24,7 +24,7 @@ static int (*real_clock_gettime)(clockid_t, struct timespec *);
 
 __attribute__((constructor)) static void load(void) {
     real_clock_gettime = (int (*)(clockid_t, struct timespec *))dlsym(RTLD_NEXT, "clock_gettime");
-    const char *path = getenv("CHAOS_PLAN");
+    const char *path = getenv("TESTBED_PLAN");
     int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
     if (fd < 0) return;
     void *mapped = mmap(NULL, sizeof(struct plan), PROT_READ, MAP_SHARED, fd, 0);
