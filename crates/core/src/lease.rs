@@ -284,4 +284,21 @@ mod tests {
         assert_eq!(may(&view, 2, LATER), Ok(()));
         assert_eq!(may(&view, 3, LATER), Err(NoLease::NotMirror));
     }
+
+    #[test]
+    fn a_gates_lease_keeps_no_primary_open() {
+        let (group, mut view) = (group(7), view());
+        let lease = view.times.lease_ttl + view.times.lease_margin;
+        let name = group.spec.name.clone();
+        view.leading_since = Moment(1);
+        assert_eq!(
+            witness_over_at(&group, &view),
+            Moment(1).after(lease),
+            "an earlier leader may have granted one"
+        );
+        view.witness_granted.insert((name.clone(), NodeId(1)), (Epoch(7), Moment(5)));
+        view.granted.extend([((name.clone(), NodeId(1)), LATER), ((name, NodeId(3)), LATER)]);
+        assert_eq!(witness_over_at(&group, &view), Moment(5).after(lease));
+        assert_eq!(over_at(&group, &view), LATER.after(lease), "a gate relies on it all the same");
+    }
 }

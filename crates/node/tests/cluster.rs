@@ -4,6 +4,8 @@
 
 mod support;
 
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use primacy_testbed::wait_for;
 use primacy_wire::v1::Cause::{Death, Failback, Initial, Operator};
 use primacy_wire::v1::transition_progress::News;
@@ -143,6 +145,54 @@ async fn operators_are_answered_and_refused_with_reasons() {
     let resume = v1::ResumeRequest { group: GROUP.into(), requested_by: "test".into() };
     d.admin(2).await.resume(resume).await.unwrap();
     d.wait_other_than("east-a").await;
+    d.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_lease_that_is_asked_for_ahead_comes_with_the_promotion() {
+    const WAIT: Duration = Duration::from_secs(1);
+    let d = Deployment::start().await;
+    d.apply_text(&d.group.toml(&["max_loss = \"any\"".to_owned()]), false).await.unwrap();
+    let first = d.wait_serving("east-a").await;
+    d.group.wait_replicating("east-a", DEADLINE).await.unwrap();
+    d.wait_settled().await;
+
+    // It takes seconds to wait a frozen primary out.
+    d.group.member("east-a").unwrap().freeze().unwrap();
+    let epoch = wait_for("the intent", DEADLINE, async || {
+        let epoch = d.status(0).await.groups[0].epoch;
+        anyhow::ensure!(epoch > first.epoch, "none yet");
+        Ok(epoch)
+    })
+    .await
+    .unwrap();
+    assert!(d.renew(epoch, Duration::ZERO).await.is_empty(), "nobody is promoted yet");
+    assert!(d.renew(first.epoch, WAIT).await.is_empty(), "never after the intent");
+
+    let mut asked = FuturesUnordered::new();
+    let (mut ahead, mut early) = (0, 0);
+    loop {
+        tokio::select! {
+            Some(grants) = asked.next() => {
+                let grants: Vec<v1::LeaseGrant> = grants;
+                if let [grant] = grants.as_slice() {
+                    assert_eq!(grant.epoch, epoch);
+                    break;
+                }
+                early += 1;
+            }
+            () = tokio::time::sleep(WAIT / 4) => {
+                let now = d.primary(0, v1::Consistency::Linearizable).await.unwrap();
+                assert!(now.epoch < epoch || !asked.is_empty(), "promoted, and nobody was told");
+                if now.epoch < epoch {
+                    asked.push(d.renew(epoch, WAIT));
+                    ahead += 1;
+                }
+            }
+        }
+    }
+    assert!(ahead > 0 && early < ahead, "{early} of {ahead} were answered before the promotion");
+    drop(asked);
     d.stop().await;
 }
 

@@ -9,6 +9,7 @@ use primacy_testbed::{Credentials, RedisGroup, RedisOptions, ports, wait_for};
 use primacy_wire::v1;
 use primacy_wire::v1::admin_client::AdminClient;
 use primacy_wire::v1::directory_client::DirectoryClient;
+use primacy_wire::v1::site_client::SiteClient;
 use primacy_wire::v1::transition_progress::News;
 use std::fmt::Write;
 use std::path::Path;
@@ -97,6 +98,14 @@ impl Deployment {
 
     pub(crate) async fn directory(&self, n: usize) -> DirectoryClient<Channel> {
         DirectoryClient::new(self.channel(n).await)
+    }
+
+    /// Asks for a lease of node 2, under an epoch that may be to come.
+    pub(crate) async fn renew(&self, epoch: u64, wait: Duration) -> Vec<v1::LeaseGrant> {
+        let ask = v1::LeaseAsk { group: GROUP.into(), epoch, witness: false, mirrors: Vec::new() };
+        let request = v1::RenewRequest { node_id: 2, asks: vec![ask], wait_us: wait.as_micros() as u64 };
+        let mut site = SiteClient::new(self.channel(1).await);
+        site.renew(request).await.unwrap().into_inner().grants
     }
 
     pub(crate) fn groups_toml(&self) -> String {
