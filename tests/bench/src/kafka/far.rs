@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::ends;
 use super::mirrors::Ours;
-use super::{Clusters, behind, copy, fill, lag};
+use super::{Clusters, Places, behind, copy, fill, lag};
 use crate::fault::RTT;
 use crate::figure::{Figure, Goal, Peer, Samples};
 use crate::plan::Plan;
@@ -33,7 +33,9 @@ pub(crate) fn figures(plan: &Plan) -> Result<Vec<Figure>> {
 async fn measure(plan: &Plan, wan: &Wan) -> Result<Vec<Figure>> {
     progress!("kafka-far: starting two clusters");
     let (east, west) = (wan.host("east")?, wan.host("west")?);
-    let clusters = Clusters::start(Some((east, wan.host("west/kafka")?, west))).await?;
+    // Writers are where the lab is, which no line is between.
+    let places = Places { a: east, b: wan.host("west/kafka")?, mirrors: west, writers: wan.lab() };
+    let clusters = Clusters::start(Some(places)).await?;
     let records = plan.kafka.records / 5;
     let topic = "far";
     ends::create(&clusters.a, topic, PARTITIONS).await?;

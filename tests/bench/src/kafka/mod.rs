@@ -30,13 +30,22 @@ const DEADLINE: Duration = Duration::from_mins(4);
 pub(crate) struct Clusters {
     pub(crate) a: KafkaCluster,
     pub(crate) b: KafkaCluster,
-    /// Where mirrors run; in this process's own network when that is `None`.
+    /// Where mirrors and writers run; in this process's own network when that is `None`.
     pub(crate) mirrors_at: Option<Host>,
+    writers_at: Option<Host>,
     pub(crate) dir: Workdir,
 }
 
+/// Where everything is when sites are far apart.
+pub(crate) struct Places<'a> {
+    pub(crate) a: &'a Host,
+    pub(crate) b: &'a Host,
+    pub(crate) mirrors: &'a Host,
+    pub(crate) writers: &'a Host,
+}
+
 impl Clusters {
-    async fn start(hosts: Option<(&Host, &Host, &Host)>) -> Result<Clusters> {
+    async fn start(places: Option<Places<'_>>) -> Result<Clusters> {
         let dir = Workdir::create()?;
         let options = |name: &str, host: Option<&Host>| {
             let mut options = KafkaOptions::new(name, dir.path().join(name));
@@ -44,12 +53,13 @@ impl Clusters {
             options.hosts = host.into_iter().cloned().collect();
             options
         };
-        let (at_a, at_b) = (hosts.map(|(a, _, _)| a), hosts.map(|(_, b, _)| b));
+        let (at_a, at_b) = (places.as_ref().map(|p| p.a), places.as_ref().map(|p| p.b));
         let (a, b) = tokio::try_join!(
             KafkaCluster::start(options("a", at_a)),
             KafkaCluster::start(options("b", at_b))
         )?;
-        Ok(Clusters { a, b, mirrors_at: hosts.map(|(_, _, mirrors)| mirrors.clone()), dir })
+        let (mirrors_at, writers_at) = places.map(|p| (p.mirrors.clone(), p.writers.clone())).unzip();
+        Ok(Clusters { a, b, mirrors_at, writers_at, dir })
     }
 }
 
@@ -157,7 +167,8 @@ fn writer(clusters: &Clusters, topic: &str, records: u64, size: usize, rate: i64
     let dir = clusters.dir.path();
     let log = dir.join(format!("writer-{topic}.log"));
     let tool = "org.apache.kafka.tools.ProducerPerformance";
-    Process::start(&java(KafkaVersion::V4_1, &Jvm::fast(256), tool, args, dir, &log)?)
+    let spec = java(KafkaVersion::V4_1, &Jvm::fast(256), tool, args, dir, &log)?;
+    Process::start_at(clusters.writers_at.as_ref(), &spec)
 }
 
 /// Waits until a mirror has copied a topic, and says what that took. The mirror ends with it.
