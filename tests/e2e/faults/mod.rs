@@ -5,6 +5,7 @@
 //! what a gate acknowledged when no more than the primary was killed, never two writers, one primary that all others
 //! follow, and all nodes of one mind.
 
+mod candidate;
 mod clocks;
 mod coordinators;
 mod cut_off;
