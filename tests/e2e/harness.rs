@@ -61,6 +61,18 @@ pub fn load(d: &Deployment) -> Load {
     Load::start(options, BySdk(client(d))).unwrap()
 }
 
+/// So many clients of the SDK that write ten times a second each.
+pub fn crowd(d: &Deployment, clients: u16) -> Load {
+    let options = LoadOptions {
+        writers: clients,
+        pace: Some(Duration::from_millis(100)),
+        duration_max: Duration::from_mins(3),
+        key_prefix: "crowd".to_owned(),
+        ..LoadOptions::default()
+    };
+    Load::start(options, BySdk(client(d))).unwrap()
+}
+
 /// Waits until the nodes know how fast the writers are: what is lost is estimated from that.
 pub async fn in_full_swing(load: &Load) {
     writes_go_on(load, 3_000).await;

@@ -1,7 +1,8 @@
 //! SIGSTOP of the primary, of the node beside it, and of both, for longer and for less than a lease lasts.
 
 use super::{ByGate, Scene, fence_is_whole, node_beside, options};
-use crate::harness::transitions;
+use crate::harness::{PATIENCE, transitions};
+use primacy_testbed::{RedisAddress, wait_for};
 use serde_json::Value;
 use std::time::{Duration, Instant};
 
@@ -132,4 +133,37 @@ async fn a_frozen_primary_is_killed_where_the_group_allows_it() {
     scene.at_rest().await;
     fence_is_whole(&scene.d, 2).await;
     scene.reckon("primary frozen, may_kill", ByGate::Nothing).await;
+}
+
+/// A script holds the primary up for longer than it takes to wait it out. What it writes last is acknowledged by a server
+/// that is not the primary any more, or is there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_script_of_five_seconds_is_waited_out_like_a_freeze() {
+    const SCRIPT: &str = "local t = redis.call('TIME') local ends = t[1] + 5 \
+                          repeat t = redis.call('TIME') until t[1] + t[2] / 1000000 > ends \
+                          return redis.call('SET', 'script', 'done')";
+    let scene = Scene::start(any_loss()).await;
+    let old = scene.primary().await;
+    let client = RedisAddress::new(scene.d.group.member(&old).unwrap().address());
+    let mut connection = client.connect().await.unwrap();
+    let fault = Instant::now();
+    let script = tokio::spawn(async move {
+        redis::cmd("EVAL").arg(SCRIPT).arg(0).query_async::<redis::Value>(&mut connection).await
+    });
+    wait_for("the script to end", PATIENCE, async || {
+        anyhow::ensure!(script.is_finished(), "it runs");
+        Ok(())
+    })
+    .await
+    .unwrap();
+    assert!(fault.elapsed() >= Duration::from_secs(4), "it held nobody up: {:?}", script.await);
+    scene.writes_go_on(50).await;
+    let all = transitions(&scene.d, scene.transitions + 1).await;
+    let t = all.last().unwrap();
+    scene.outage(fault).print_and_check("a script of 5 s", t);
+    assert_eq!((&t["from"], &t["cause"]), (&old.into(), &"silence".into()), "{t}");
+    assert!(t["outcome"] == "settled" || t["outcome"] == "rolled_back", "{t}");
+    scene.at_rest().await;
+    fence_is_whole(&scene.d, 2).await;
+    scene.reckon("a script of 5 s", ByGate::Nothing).await;
 }

@@ -1,9 +1,11 @@
 //! kill -9 of the primary: alone, while it saves, and together with the node at its site.
 
-use super::{ByGate, GROUP, Scene, far_apart, fence_is_whole, node_beside, options, over_a_wan, site};
-use crate::harness::{PATIENCE, ok};
+use super::{ByGate, GROUP, SITES, Scene, far_apart, fence_is_whole, node_beside, options, over_a_wan, site};
+use crate::harness::{
+    PATIENCE, at_rest, crowd, lost_bytes, ok, reckon, transitions, wait_other, writes_go_on,
+};
 use anyhow::ensure;
-use primacy_testbed::{RedisAddress, wait_for};
+use primacy_testbed::{Deployment, RedisAddress, RedisGroup, wait_for};
 use serde_json::Value;
 use std::time::Instant;
 
@@ -96,4 +98,50 @@ fn the_primary_is_killed_far_away() {
     over_a_wan(&[], async |wan| {
         kill_in_all_ways(Scene::start(far_apart(&wan)).await, ", 50 ms RTT").await;
     });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_primary_is_killed_idle_and_under_two_hundred_clients() {
+    let mut d = Deployment::start_serving(options()).await.unwrap();
+    for clients in [0, 200] {
+        at_rest(&d).await;
+        let load = (clients > 0).then(|| crowd(&d, clients));
+        if let Some(load) = &load {
+            writes_go_on(load, 2_000).await;
+        }
+        let before = transitions(&d, 1).await.len();
+        let old = d.primary().await.unwrap().member.unwrap();
+        d.group.member(&old).unwrap().kill().unwrap();
+        wait_other(&d, &old).await;
+        if let Some(load) = &load {
+            writes_go_on(load, 500).await;
+        }
+        d.group.member_mut(&old).unwrap().restart().await.unwrap();
+        let all = transitions(&d, before + 1).await;
+        check_death(&all[before], &old);
+        at_rest(&d).await;
+        if let Some(load) = load {
+            reckon(&d, load, all[before..].iter().map(lost_bytes).sum()).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_standby_is_killed_and_no_write_is_refused() {
+    let mut scene = Scene::start(options()).await;
+    let primary = scene.primary().await;
+    for standby in SITES.map(RedisGroup::member_name).into_iter().filter(|member| *member != primary) {
+        let (refused, fault) = (scene.direct.progress().failures, Instant::now());
+        scene.d.group.member(&standby).unwrap().kill().unwrap();
+        scene.writes_go_on(500).await;
+        let outage = scene.outage(fault);
+        assert_eq!(scene.direct.progress().failures, refused, "{standby}: {:?}", scene.direct.progress());
+        eprintln!("FIGURE {standby} killed: no write for {outage:?}");
+        scene.d.group.member_mut(&standby).unwrap().restart().await.unwrap();
+        fence_is_whole(&scene.d, 2).await;
+        scene.at_rest().await;
+    }
+    let all = transitions(&scene.d, scene.transitions).await;
+    assert_eq!(all.len(), scene.transitions, "{:?}", all.last());
+    scene.reckon("standbys killed", ByGate::Nothing).await;
 }
