@@ -30,7 +30,7 @@ pub(crate) fn figures(binary: &Path, plan: &Plan) -> Result<Vec<Figure>> {
 async fn measure(binary: &Path, plan: &Plan, wan: &Wan) -> Result<Vec<Figure>> {
     progress!("wan_failover: starting primacy and Redis Sentinel at three sites");
     let (mut ours, mut peer) =
-        try_join(Ours::start_over(binary, wan, 3), SentinelDeployment::start(Some(wan))).await?;
+        try_join(Ours::start_over(binary, wan, 3, &[]), SentinelDeployment::start(Some(wan))).await?;
     let (mut tally, mut of_peer, mut phases) = (Tally::default(), Tally::default(), Phases::default());
     let fault = format!("primary killed, sites {} ms apart", RTT.as_millis());
     let mut places = Places::default();

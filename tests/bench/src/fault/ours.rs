@@ -48,9 +48,16 @@ impl Ours {
         Self::start_with(options(binary, settings)).await
     }
 
-    /// Three sites, of which the first `members` have one.
-    pub(crate) async fn start_over(binary: &Path, wan: &Wan, members: usize) -> Result<Self> {
+    /// Three sites, of which the first `members` have one; with timings that differ from those of a WAN.
+    pub(crate) async fn start_over(
+        binary: &Path,
+        wan: &Wan,
+        members: usize,
+        timings: &[(&str, &str)],
+    ) -> Result<Self> {
         let mut options = options_over(binary, wan, &[ANY_LOSS]);
+        options.cluster.timings =
+            timings.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect();
         options.member_sites = options.cluster.sites.iter().take(members).cloned().collect();
         Self::start_with(options).await
     }
