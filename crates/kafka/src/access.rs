@@ -21,6 +21,8 @@ pub struct Security {
     pub tls: Option<Arc<rustls::ClientConfig>>,
     /// SASL, where the listener wants it.
     pub sasl: Option<Sasl>,
+    /// As whom mirrors write, one owner after the other, where an authorizer runs; none means that all write as `sasl`.
+    pub writers: Vec<Sasl>,
 }
 
 /// A login.
@@ -58,7 +60,11 @@ impl Mechanism {
 
 impl fmt::Debug for Security {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Security").field("tls", &self.tls.is_some()).field("sasl", &self.sasl).finish()
+        f.debug_struct("Security")
+            .field("tls", &self.tls.is_some())
+            .field("sasl", &self.sasl)
+            .field("writers", &self.writers)
+            .finish()
     }
 }
 
@@ -78,7 +84,7 @@ mod tests {
     fn no_secret_is_shown() {
         let sasl =
             Sasl { mechanism: Mechanism::Plain, username: "primacy".into(), password: "s3cret".into() };
-        let shown = format!("{:?}", Security { tls: None, sasl: Some(sasl) });
+        let shown = format!("{:?}", Security { writers: vec![sasl.clone()], sasl: Some(sasl), tls: None });
         assert!(shown.contains("primacy") && !shown.contains("s3cret"), "{shown}");
     }
 }

@@ -25,7 +25,7 @@ fn access(cluster: &KafkaCluster, user: Option<(&str, &str)>) -> ClusterAccess {
     });
     ClusterAccess {
         bootstrap: cluster.bootstrap(),
-        security: Security { tls: None, sasl },
+        security: Security { sasl, ..Security::default() },
         client_id: "test".to_owned(),
     }
 }

@@ -29,7 +29,7 @@ async fn topology(cluster: &KafkaCluster, security: Security) -> Result<Topology
 
 fn login(mechanism: Mechanism, password: &str) -> Security {
     let sasl = Sasl { mechanism, username: "primacy".into(), password: password.into() };
-    Security { tls: None, sasl: Some(sasl) }
+    Security { sasl: Some(sasl), ..Security::default() }
 }
 
 #[tokio::test]
@@ -119,7 +119,7 @@ async fn certificates_are_checked_on_both_sides() {
                     .unwrap()
             }
         };
-        Security { tls: Some(Arc::new(config)), sasl: None }
+        Security { tls: Some(Arc::new(config)), ..Security::default() }
     };
     let found = topology(&cluster, tls(&ca, Some(issue()))).await.unwrap();
     assert_eq!(found.cluster_id, cluster.cluster_id());

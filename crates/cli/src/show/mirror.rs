@@ -71,6 +71,8 @@ pub(crate) struct MirrorLinkReport {
     /// How old the figures of lag are; none when the active cluster was never heard.
     pub(crate) sample_age_ms: Option<u64>,
     pub(crate) trouble: Option<String>,
+    /// The user as whom it writes, where brokers refuse what earlier owners send; none where that is detected.
+    pub(crate) writes_as: Option<String>,
     pub(crate) topic_count: u64,
     /// With trouble or lag first; not all of many.
     pub(crate) topics: Vec<MirrorItemReport>,
@@ -137,7 +139,7 @@ impl MirrorLinkReport {
             None => "the active cluster was not heard yet".to_owned(),
             Some(ms) => format!("{}, sample {} old", self.lag.words(), millis(ms as f64)),
         };
-        let of = format!("{} {}", plural(self.topic_count, "topic"), self.alignment());
+        let of = format!("{} {}{}", plural(self.topic_count, "topic"), self.alignment(), self.owners());
         match self.mode.as_str() {
             "full" | "incremental" => format!("{} copy {at}, {}; {age}; {of}", self.mode, self.progress(bar)),
             mode => {
@@ -160,9 +162,23 @@ impl MirrorLinkReport {
         }
     }
 
+    /// How a standby is protected from earlier owners that still write.
+    fn owners(&self) -> String {
+        match &self.writes_as {
+            Some(user) => format!("; writes as {user}, earlier owners are shut out"),
+            None if self.is_of_others() => String::new(),
+            None => "; earlier owners are detected".to_owned(),
+        }
+    }
+
+    /// Whether somebody else copies.
+    fn is_of_others(&self) -> bool {
+        self.topics.iter().any(|topic| topic.state.is_none())
+    }
+
     fn alignment(&self) -> String {
         let of = |state: &str| self.topics.iter().filter(|t| t.state.as_deref() == Some(state)).count();
-        if self.topics.iter().any(|topic| topic.state.is_none()) {
+        if self.is_of_others() {
             return "watched".to_owned();
         }
         match (of("unaligned"), of("verifying"), of("translated")) {
@@ -242,6 +258,7 @@ pub(crate) fn link(status: v1::MirrorStatus) -> Option<MirrorLinkReport> {
         lag: report.lag.map(LagReport::from).unwrap_or_default(),
         sample_age_ms: report.sampled_age_us.map(|us| us / 1_000),
         trouble: report.trouble,
+        writes_as: report.writes_as,
         topic_count: report.topic_count,
         topics: report.topics.into_iter().map(Into::into).collect(),
         group_count: report.group_count,
@@ -275,6 +292,7 @@ pub(crate) mod tests {
             lag: LagReport { records: 340, bytes: 34_000, ms: 40 },
             sample_age_ms: Some(12),
             trouble: None,
+            writes_as: None,
             topic_count: 2,
             topics: vec![item("orders", 340), item("clicks", 0)],
             group_count: 0,
@@ -286,7 +304,8 @@ pub(crate) mod tests {
     fn each_kind_of_work_says_how_far_it_is() {
         let full = mirror("full").lines("west", true);
         let plain = mirror("incremental").lines("west", false);
-        let live = mirror("live").lines("west", true);
+        let shut = Some("primacy-mirror-2".into());
+        let live = MirrorLinkReport { writes_as: shut, ..mirror("live") }.lines("west", true);
         let still = MirrorLinkReport {
             running: false,
             lag: LagReport::default(),
@@ -297,13 +316,13 @@ pub(crate) mod tests {
         };
         let all = [full, plain, live, still.lines("west", false)].concat().join("\n");
         expect![[r"
-            mirror to west: full copy by n3, [############------------] 50 %, 1,200,000 of 2,400,000 records, 90 MiB/s, about 32 s left; 340 records behind (33 KiB, 40 ms), sample 12 ms old; 2 topics aligned
+            mirror to west: full copy by n3, [############------------] 50 %, 1,200,000 of 2,400,000 records, 90 MiB/s, about 32 s left; 340 records behind (33 KiB, 40 ms), sample 12 ms old; 2 topics aligned; earlier owners are detected
               topic orders: 340 records behind (33 KiB, 40 ms)
-            mirror to west: incremental copy by n3, 50 %, 1,200,000 of 2,400,000 records, 90 MiB/s, about 32 s left; 340 records behind (33 KiB, 40 ms), sample 12 ms old; 2 topics aligned
+            mirror to west: incremental copy by n3, 50 %, 1,200,000 of 2,400,000 records, 90 MiB/s, about 32 s left; 340 records behind (33 KiB, 40 ms), sample 12 ms old; 2 topics aligned; earlier owners are detected
               topic orders: 340 records behind (33 KiB, 40 ms)
-            mirror to west: live by n3, 340 records behind (33 KiB, 40 ms), sample 12 ms old, 2,013 records/s; 2 topics aligned
+            mirror to west: live by n3, 340 records behind (33 KiB, 40 ms), sample 12 ms old, 2,013 records/s; 2 topics aligned; writes as primacy-mirror-2, earlier owners are shut out
               topic orders: 340 records behind (33 KiB, 40 ms)
-            mirror to west: connecting stopped, n3 last, the active cluster was not heard yet; 2 topics aligned"]]
+            mirror to west: connecting stopped, n3 last, the active cluster was not heard yet; 2 topics aligned; earlier owners are detected"]]
         .assert_eq(&all);
     }
 }

@@ -78,6 +78,8 @@ pub struct MirrorReport {
     pub lag: MirrorLag,
     /// When the active cluster was last heard: what is said of lag is of that time.
     pub sampled_at: Option<Moment>,
+    /// The user as whom it writes, where brokers refuse what earlier owners send; none where that is detected.
+    pub writes_as: Option<String>,
     /// Why it does not write although it could, or which side does not answer.
     pub trouble: Option<String>,
     /// The topics that need to be named, at most [`MirrorReport::ITEMS_MAX`]: with trouble or lag first.
@@ -108,6 +110,7 @@ impl MirrorReport {
             bytes_per_second: 0,
             lag: MirrorLag::default(),
             sampled_at: None,
+            writes_as: None,
             trouble: None,
             topics: Vec::new(),
             topic_count: 0,
@@ -118,7 +121,8 @@ impl MirrorReport {
 
     /// Whether an operator would want to know of the difference.
     pub fn is_news_after(&self, before: &MirrorReport) -> bool {
-        let character = |r: &MirrorReport| (r.epoch, r.running, r.mode, r.trouble.clone());
+        let character =
+            |r: &MirrorReport| (r.epoch, r.running, r.mode, r.writes_as.clone(), r.trouble.clone());
         character(before) != character(self)
     }
 

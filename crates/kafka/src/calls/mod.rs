@@ -1,16 +1,20 @@
 //! Questions and changes that take one request to one broker each, grouped by who leads or coordinates.
 
+mod acls;
 mod commits;
 mod ends;
 mod groups;
+mod permitted;
 mod producer;
 mod reader;
 mod trim;
 
+pub(crate) use acls::{Pattern, WriteAcls, allow_write, deny_write};
 pub(crate) use commits::{Committed, commit, committed};
 pub(crate) use ends::{At, ends};
 pub(crate) use groups::{Listed, create_consumer_group, groups};
-pub(crate) use producer::init_producer;
+pub(crate) use permitted::permitted;
+pub(crate) use producer::{init_producer, is_superseded, renew_producer};
 pub(crate) use reader::{ReadError, Reader};
 pub(crate) use trim::delete_records;
 

@@ -81,13 +81,17 @@ impl Cluster {
     pub async fn topology(&self, wanted: Wanted<'_>) -> Result<Topology, LinkError> {
         let connection = self.any().await?;
         let topology = topology::read(connection.call(&topology::request(wanted), ASK).await?)?;
+        self.learn(&topology);
+        Ok(topology)
+    }
+
+    /// Takes over where brokers are from somebody who asked as another user.
+    pub(crate) fn learn(&self, topology: &Topology) {
         let mut known = self.known();
         known.addresses = topology.brokers.iter().map(|(id, b)| (*id, b.address.clone())).collect();
         known.controller = topology.controller;
         let Known { addresses, connections, .. } = &mut *known;
         connections.retain(|(id, _), c| addresses.get(id).is_some_and(|a| a == c.address()));
-        drop(known);
-        Ok(topology)
     }
 
     /// A connection to any broker.

@@ -1,11 +1,12 @@
 //! What the parts of one mirror share.
 
 use super::translation::Translation;
+use super::writers::Writers;
 use super::{MirrorPlan, MirrorStatus};
 use crate::calls::Place;
 use crate::link::{Cluster, LinkError, Topology};
 use crate::pattern::OWN_PREFIX;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{Notify, watch};
@@ -15,6 +16,8 @@ pub(super) struct Context {
     pub(super) plan: MirrorPlan,
     pub(super) source: Cluster,
     pub(super) target: Cluster,
+    /// As whom records are written, where each owner has a user of its own.
+    pub(super) writers: Option<Writers>,
     pub(super) status: watch::Sender<MirrorStatus>,
     /// Asks for another look at both clusters.
     pub(super) look: Notify,
@@ -31,7 +34,12 @@ pub(super) type SharedTranslation = Arc<Mutex<Translation>>;
 #[derive(Debug)]
 pub(super) struct Surveyed {
     pub(super) source: Topology,
+    /// Without leaders that may still take records from an earlier owner.
     pub(super) target: Topology,
+    /// Which claim to write this is true for.
+    pub(super) turn: Option<u64>,
+    /// The partitions whose leader was left out.
+    pub(super) unproven: BTreeSet<Place>,
 }
 
 impl Context {
@@ -41,10 +49,12 @@ impl Context {
     ) -> Result<Arc<Context>, LinkError> {
         let source = Cluster::new(plan.source.clone())?;
         let target = Cluster::new(plan.target.clone())?;
+        let writers = Writers::of(&plan.target);
         Ok(Arc::new(Context {
             plan,
             source,
             target,
+            writers,
             status,
             look: Notify::new(),
             translations: Mutex::default(),
@@ -57,13 +67,31 @@ impl Context {
         self.translations.lock().unwrap_or_else(PoisonError::into_inner).get(place).cloned()
     }
 
+    /// The target, as the user that writes records.
+    pub(super) fn writer(&self) -> Cluster {
+        self.writers.as_ref().and_then(Writers::writer).unwrap_or_else(|| self.target.clone())
+    }
+
+    /// Which claim to write holds, where owners make one.
+    pub(super) fn turn(&self) -> Option<u64> {
+        self.writers.as_ref().and_then(Writers::turn)
+    }
+
+    /// Asked right before each change of the target.
+    pub(super) fn may_write(&self) -> Result<(), LinkError> {
+        let refused = || LinkError::Configuration("it holds no lease to write".into());
+        if self.plan.authority.holds() { Ok(()) } else { Err(refused()) }
+    }
+
     /// Says in the status what went wrong while something was done, or that it went well.
     pub(super) fn tell(&self, doing: &str, error: Option<&LinkError>) {
-        self.status.send_if_modified(|status| match error {
-            Some(e) => {
-                let told = format!("{e}; {}", e.remedy());
-                status.problems.insert(doing.to_owned(), told.clone()) != Some(told)
-            }
+        self.tell_words(doing, error.map(|e| format!("{e}; {}", e.remedy())));
+    }
+
+    /// The same in words.
+    pub(super) fn tell_words(&self, doing: &str, told: Option<String>) {
+        self.status.send_if_modified(|status| match told {
+            Some(told) => status.problems.insert(doing.to_owned(), told.clone()) != Some(told),
             None => status.problems.remove(doing).is_some(),
         });
     }

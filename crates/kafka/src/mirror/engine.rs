@@ -157,6 +157,11 @@ impl Engine {
         self.latest.as_ref().is_some_and(|latest| has(&latest.source) && has(&latest.target))
     }
 
+    /// Whether it is not known yet that its leader refuses earlier owners.
+    pub(super) fn is_unproven(&self, place: &Place) -> bool {
+        self.latest.as_ref().is_some_and(|latest| latest.unproven.contains(place))
+    }
+
     /// Leaves a topic alone.
     fn refuse(&mut self, topic: &str, why: Unaligned) {
         let Some(copied) = self.topics.get_mut(topic) else { return };
@@ -197,8 +202,7 @@ impl Engine {
         let producer = self.producer;
         let preparing = async move {
             // Sequence numbers begin again only with a new epoch.
-            let renewed =
-                if wrote { init_producer(&context.target, &context.own_name()).await } else { Ok(producer) };
+            let renewed = if wrote { renew(&context).await } else { Ok(producer) };
             match renewed {
                 Ok(producer) => {
                     prepare::run(context, surveyed, asked, producer, answers).await;
@@ -467,6 +471,16 @@ impl Engine {
             }
         }
     }
+}
+
+/// A new epoch for this owner.
+async fn renew(context: &Context) -> Result<Producer, LinkError> {
+    context.may_write()?;
+    let producer = init_producer(&context.target, &context.own_name()).await?;
+    if let Some(writers) = &context.writers {
+        writers.note(producer);
+    }
+    Ok(producer)
 }
 
 /// Puts empty records in the place of offsets that have none.

@@ -114,7 +114,7 @@ async fn append(
 ) -> Result<(), Failure> {
     let (topic, partition) = place;
     let batches = BTreeMap::from([(&**topic, vec![(*partition, batch)])]);
-    let connection = context.target.lane(leader, Lane::Control).await?;
+    let connection = context.writer().lane(leader, Lane::Control).await?;
     let segments = produce::encode(&batches, 10_000);
     let answer = connection.begin(ApiKey::Produce, produce::VERSION, segments, WITHIN).await?.await?;
     let malformed = || LinkError::Protocol {

@@ -3,7 +3,8 @@
 //! Whole batches go from Fetch to Produce, compressed as they are. Each acknowledgement must name the offset that the
 //! record has at the source; the first that does not ends the copying of its topic, because a log cannot be mended.
 //! What is written is stamped with a producer id of our own, so that the target drops what it is sent twice and refuses
-//! what comes out of order, and so that a newer owner's first batch shuts out an older owner.
+//! what comes out of order, and so that a newer owner's first batch shuts out an older owner; with users of
+//! its own, it has brokers refuse older owners before it writes anything.
 
 mod context;
 mod engine;
@@ -22,13 +23,15 @@ mod survey;
 mod topics;
 mod translation;
 mod verify;
+mod writers;
 
 pub use plan::{Authority, Gaps, MirrorPlan};
 pub use status::{
     GroupStatus, Lag, MirrorStatus, Mode, PartitionStatus, Progress, Side, TopicState, TopicStatus, Unaligned,
 };
 
-use crate::calls::init_producer;
+use crate::batch::Producer;
+use crate::calls::{init_producer, is_superseded};
 use crate::link::LinkError;
 use context::Context;
 use engine::{Ended, Engine};
@@ -62,6 +65,11 @@ impl Mirror {
     /// How it goes.
     pub fn status(&self) -> MirrorStatus {
         self.status.borrow().clone()
+    }
+
+    /// Whether it has ended for ever because a newer owner has begun: who still is the owner starts another one.
+    pub fn is_superseded(&self) -> bool {
+        self.status.borrow().superseded
     }
 
     /// How it goes, each time that changes.
@@ -106,45 +114,77 @@ async fn run(
     let (found, surveyed) = watch::channel(None);
     let _offsets = primacy_runtime::spawn(offsets::run(context.clone(), asked));
     let _survey = primacy_runtime::spawn(survey::run(context.clone(), found));
-    let mut stopping = stop.clone();
-    let opening = tokio::select! {
-        _ = stopping.wait_for(|stop| *stop) => return,
-        opening = open(&context) => opening,
-    };
-    let (producer, ledger) = opening;
-    let mut engine = Engine::new(context.clone(), surveyed, producer, ledger);
-    match engine.run(stop).await {
-        Ended::Stopped => engine.close().await,
-        Ended::Fenced => {
-            tracing::warn!(
-                group = context.plan.group,
-                "a newer owner of the mirror writes: this one has ended"
-            );
-            status.send_modify(|status| status.stopped = Some("a newer owner of the mirror writes".into()));
+    loop {
+        let mut stopping = stop.clone();
+        let opened = tokio::select! {
+            _ = stopping.wait_for(|stop| *stop) => return,
+            opened = open(&context) => opened,
+        };
+        let Some((producer, ledger)) = opened else { return end(&context) };
+        let mut engine = Engine::new(context.clone(), surveyed.clone(), producer, ledger);
+        let ended = tokio::select! {
+            ended = engine.run(stop.clone()) => ended,
+            what = disturbed(&context) => {
+                let group = &context.plan.group;
+                tracing::warn!(group, "{what}: nothing is written until all earlier owners are shut out again");
+                continue;
+            }
+        };
+        match ended {
+            Ended::Stopped => engine.close().await,
+            Ended::Fenced => end(&context),
         }
+        return;
+    }
+}
+
+/// Says that it has ended for ever.
+fn end(context: &Context) {
+    tracing::warn!(group = context.plan.group, "a newer owner of the mirror has begun: this one has ended");
+    context.status.send_modify(|status| {
+        status.stopped = Some("a newer owner of the mirror has begun".into());
+        status.superseded = true;
+    });
+}
+
+/// Returns when somebody else may write; never where that is only detected.
+async fn disturbed(context: &Context) -> String {
+    match &context.writers {
+        Some(writers) => writers.until_disturbed(context).await,
+        None => std::future::pending().await,
     }
 }
 
 /// A producer in a new epoch, and what was written down before: from here on no older owner can write where we do.
-async fn open(context: &Arc<Context>) -> (crate::batch::Producer, Ledger) {
-    loop {
-        let opened: Result<_, LinkError> = async {
-            if !context.plan.authority.holds() {
-                return Err(LinkError::Configuration("it holds no lease to write".into()));
-            }
-            let producer = init_producer(&context.target, &context.own_name()).await?;
-            Ok((producer, Ledger::open(context).await?))
+/// Nothing when a newer owner has begun.
+async fn open(context: &Arc<Context>) -> Option<(Producer, Ledger)> {
+    let producer = loop {
+        match begin(context).await {
+            Ok(producer) => break producer,
+            Err(e) if context.writers.is_some() && is_superseded(&e) => return None,
+            Err(e) => rest(context, &e).await,
         }
-        .await;
-        match opened {
-            Ok(opened) => {
+    };
+    loop {
+        match Ledger::open(context).await {
+            Ok(ledger) => {
                 context.status.send_modify(|status| status.stopped = None);
-                return opened;
+                return Some((producer, ledger));
             }
-            Err(e) => {
-                context.status.send_modify(|status| status.stopped = Some(format!("{e}; {}", e.remedy())));
-                tokio::time::sleep(REST).await;
-            }
+            Err(e) => rest(context, &e).await,
         }
     }
+}
+
+async fn begin(context: &Context) -> Result<Producer, LinkError> {
+    context.may_write()?;
+    match &context.writers {
+        Some(writers) => writers.claim(context).await,
+        None => init_producer(&context.target, &context.own_name()).await,
+    }
+}
+
+async fn rest(context: &Context, error: &LinkError) {
+    context.status.send_modify(|status| status.stopped = Some(format!("{error}; {}", error.remedy())));
+    tokio::time::sleep(REST).await;
 }

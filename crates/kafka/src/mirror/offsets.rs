@@ -78,9 +78,7 @@ pub(super) async fn run(context: Arc<Context>, mut asked: mpsc::Receiver<Ask>) {
 
 async fn copy(context: &Context, copied: &mut Copied) -> Result<(), LinkError> {
     let plan = &context.plan;
-    if !plan.authority.holds() {
-        return Err(LinkError::Configuration("it holds no lease to write".into()));
-    }
+    context.may_write()?;
     copied.listed = false;
     let brokers = context.source.topology(Wanted::None).await?.brokers;
     let mut found = groups(&context.source, brokers.into_keys()).await?;

@@ -85,7 +85,7 @@ struct Ends {
 
 impl Ends {
     async fn ask(context: &Context, surveyed: &Surveyed, places: &[Place]) -> Result<Ends, LinkError> {
-        let Surveyed { source, target } = surveyed;
+        let Surveyed { source, target, .. } = surveyed;
         // The target's before the source's: what the target holds must not seem to be beyond the source's end.
         let (target_start, target_end, target_log_end) = tokio::try_join!(
             ends(&context.target, target, places, At::Start),

@@ -87,7 +87,8 @@ fn troubles(engine: &Engine) -> BTreeMap<String, String> {
     let leaderless = parts.flat_map(|(index, part)| {
         let there = engine.is_on_both_sides(&part.place);
         let at_source = (there && part.source_leader.is_none()).then_some((READING, index, LEADERLESS));
-        let at_target = (there && part.target_leader.is_none()).then_some((WRITING, index, LEADERLESS));
+        let at_target = (there && part.target_leader.is_none() && !engine.is_unproven(&part.place))
+            .then_some((WRITING, index, LEADERLESS));
         at_source.into_iter().chain(at_target)
     });
     let mut grouped: BTreeMap<(String, &str), Vec<i32>> = BTreeMap::new();

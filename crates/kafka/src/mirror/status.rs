@@ -21,6 +21,10 @@ pub struct MirrorStatus {
     pub target: Side,
     /// Why it does not write although it could; none while it may.
     pub stopped: Option<String>,
+    /// It ended for ever: a newer owner has begun.
+    pub superseded: bool,
+    /// The user as whom it writes, where brokers refuse what earlier owners send; none where that is detected.
+    pub writes_as: Option<String>,
     /// What else goes wrong, by what was being done, each with its remedy.
     pub problems: BTreeMap<String, String>,
     /// Its topics.
@@ -192,6 +196,8 @@ impl MirrorStatus {
             source: Side::default(),
             target: Side::default(),
             stopped: None,
+            superseded: false,
+            writes_as: None,
             problems: BTreeMap::new(),
             topics: BTreeMap::new(),
             groups: BTreeMap::new(),

@@ -2,6 +2,7 @@
 
 use super::context::{Context, Surveyed};
 use super::topics::Topics;
+use super::writers::Prover;
 use crate::link::{Cluster, LinkError, Topology, Wanted};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +17,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Looks until it is dropped.
 pub(super) async fn run(context: Arc<Context>, found: watch::Sender<Option<Arc<Surveyed>>>) {
     let mut topics = Topics::default();
+    let mut prover = Prover::default();
     loop {
         let (source, target) = tokio::join!(look(&context.source), look(&context.target));
         context.status.send_modify(|status| {
@@ -23,7 +25,7 @@ pub(super) async fn run(context: Arc<Context>, found: watch::Sender<Option<Arc<S
             note(&mut status.target, &target);
         });
         if let (Ok(source), Ok(target)) = (source, target) {
-            let surveyed = Arc::new(Surveyed { source, target });
+            let surveyed = Arc::new(prover.look(&context, source, target).await);
             found.send_replace(Some(surveyed.clone()));
             if topics.follow(&context, &surveyed).await {
                 continue;

@@ -112,6 +112,7 @@ impl ClusterProbe {
             return None;
         }
         self.partitions_at = Some(now);
+        let writes = self.access.security.writers.is_empty();
         let patterns = self.topics.clone().filter(|_| due(self.rights_at, RIGHTS_EVERY));
         if patterns.is_some() {
             self.rights_at = Some(now);
@@ -121,7 +122,7 @@ impl ClusterProbe {
             let mut status = partitions(&topology);
             status.end_records = ends(&cluster, &topology).await;
             let rights = match patterns {
-                Some(patterns) => Some(missing_rights(&cluster, &topology, &patterns).await),
+                Some(patterns) => Some(missing_rights(&cluster, &topology, &patterns, writes).await),
                 None => None,
             };
             Some(Details { status, rights })
@@ -144,10 +145,15 @@ pub struct Details {
     rights: Option<Vec<String>>,
 }
 
-async fn missing_rights(cluster: &Cluster, topology: &Topology, patterns: &Patterns) -> Vec<String> {
+async fn missing_rights(
+    cluster: &Cluster,
+    topology: &Topology,
+    patterns: &Patterns,
+    writes: bool,
+) -> Vec<String> {
     let meant = topology.topics.iter().filter(|(name, t)| !t.internal && patterns.match_topic(name));
     let names: Vec<&str> = meant.map(|(name, _)| name.as_str()).collect();
-    rights::missing(cluster, &names, WITHIN).await.unwrap_or_default()
+    rights::missing(cluster, &names, writes, WITHIN).await.unwrap_or_default()
 }
 
 /// The release that knows a version of Produce: each of the last ones brought a new one.

@@ -86,13 +86,15 @@ pub(super) fn read_by_group<T: Default>(
 }
 
 pub(super) fn read_username(section: &Section<'_>) -> Option<String> {
-    section.optional("username", |v| {
-        let text = string(v, "a user's name", "\"primacy\"")?;
-        let plain = !text.is_empty() && !text.contains(char::is_whitespace);
-        plain
-            .then(|| text.to_owned())
-            .ok_or_else(|| Wrong::new(format!("{text:?} is not a user's name"), "write it without blanks"))
-    })
+    section.optional("username", username)
+}
+
+pub(super) fn username(v: &Value) -> Result<String, Wrong> {
+    let text = string(v, "a user's name", "\"primacy\"")?;
+    let plain = !text.is_empty() && !text.contains(char::is_whitespace);
+    plain
+        .then(|| text.to_owned())
+        .ok_or_else(|| Wrong::new(format!("{text:?} is not a user's name"), "write it without blanks"))
 }
 
 pub(super) fn read_password(section: &Section<'_>, base: &Path, warned: &Findings) -> Option<Secret> {

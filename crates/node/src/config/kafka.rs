@@ -2,7 +2,7 @@
 //! at load, so that a wrong one is found before the node starts; what they hold is never printed.
 
 use super::credentials::{
-    ByGroup, file_of, read_by_group, read_file, read_password, read_username, tls, warn_if_open,
+    ByGroup, file_of, read_by_group, read_file, read_password, read_username, tls, username, warn_if_open,
 };
 use super::section::{Findings, Section, Wrong, boolean, word};
 use primacy_kafka::{Mechanism, Sasl, Security};
@@ -37,6 +37,7 @@ fn read_one(section: Section<'_>, base: &Path, warned: &Findings) -> Security {
         username,
         password: password.expose().to_owned(),
     });
+    let writers = read_writers(&section, sasl.as_ref(), base, warned);
     let tls = read_tls(&section, base, warned);
     if let Some(sasl) = &sasl
         && sasl.mechanism == Mechanism::Plain
@@ -46,7 +47,44 @@ fn read_one(section: Section<'_>, base: &Path, warned: &Findings) -> Security {
         warned.add(section.key("sasl"), reason, "set tls = true with ca_file, or use \"scram-sha-512\"");
     }
     section.finish();
-    Security { tls, sasl }
+    Security { tls, sasl, writers }
+}
+
+/// The users as whom mirrors write, one owner after the other; they log in by the section's mechanism.
+fn read_writers(section: &Section<'_>, own: Option<&Sasl>, base: &Path, warned: &Findings) -> Vec<Sasl> {
+    let mut writers: Vec<Sasl> = Vec::new();
+    let given = section.sections("mirror_user");
+    let count = given.len();
+    for child in given {
+        let username = child.required("username", "username = \"primacy-mirror-1\"", username);
+        let password = read_password(&child, base, warned);
+        if password.is_none() && !child.names().any(|name| name == "password_file") {
+            child.wrong(
+                "password_file",
+                Wrong::new("it is missing", "name the file with the user's password"),
+            );
+        }
+        let known = own.into_iter().chain(&writers);
+        if let Some(twice) = username.as_ref().filter(|name| known.clone().any(|u| u.username == **name)) {
+            let reason = format!("{twice} is named twice, and each owner of the mirror needs another user");
+            child.wrong("username", Wrong::new(reason, "name a user that is for nothing else"));
+        } else if let Some(((username, password), own)) = username.zip(password).zip(own) {
+            let password = password.expose().to_owned();
+            writers.push(Sasl { mechanism: own.mechanism, username, password });
+        }
+        child.finish();
+    }
+    if count == 1 {
+        let reason =
+            "it is the only one, and the next owner of the mirror must be another user than the last";
+        section.wrong("mirror_user", Wrong::new(reason, "add a second one, better a third, or remove it"));
+    }
+    if count > 0 && !section.names().any(|name| name == "sasl") {
+        let reason = "it is set, and sasl is not: brokers would not know who writes";
+        section
+            .wrong("mirror_user", Wrong::new(reason, "add sasl, username and password_file, or remove it"));
+    }
+    writers
 }
 
 /// TLS where `tls = true` or a certificate is named.

@@ -86,6 +86,13 @@ enum Work {
 }
 
 impl Work {
+    fn is_superseded(&self) -> bool {
+        match self {
+            Work::Ours(mirror) => mirror.is_superseded(),
+            Work::Others(_) => false,
+        }
+    }
+
     fn report(&self, epoch: Epoch, leased: bool, at: Moment) -> MirrorReport {
         match self {
             Work::Ours(mirror) => report_of(&mirror.status(), epoch, leased, at),
@@ -124,6 +131,8 @@ impl Guards {
             let job = jobs.get(key);
             let leased = self.leases.mirror(&key.0, &key.1, mirror.job.epoch, at).is_some();
             let goes_on = leased && job == Some(&mirror.job) && self.stranger(key, &mirror.job).is_none();
+            // An owner that another one overtook, and that has the lease again, begins anew.
+            let goes_on = goes_on && !mirror.work.is_superseded();
             if !goes_on {
                 info!(group = %key.0, member = %key.1, epoch = mirror.job.epoch.0, "the mirror ends here");
                 // Whatever it is about to write it asks for first.

@@ -284,7 +284,7 @@ fn mirror_json((node, report): (u64, &v1::MirrorReport)) -> Value {
         "total_records": report.total_records, "eta_ms": report.eta_ms,
         "lag_records": lag.map(|l| l.records), "lag_bytes": lag.map(|l| l.bytes),
         "lag_ms": lag.map(|l| l.ms), "sample_age_ms": report.sampled_age_us.map(|us| us / 1_000),
-        "trouble": report.trouble,
+        "trouble": report.trouble, "writes_as": report.writes_as,
     })
 }
 

@@ -34,11 +34,11 @@ impl Engine {
             return;
         }
         for (broker, parts) in ready {
-            let (target, results) = (&self.context.target, &self.results.0);
+            let (context, results) = (&self.context, &self.results.0);
             let push = self
                 .pushes
                 .entry(broker)
-                .or_insert_with(|| Push::start(broker, target.clone(), results.clone()));
+                .or_insert_with(|| Push::start(broker, context.writer(), results.clone()));
             while push.in_flight < IN_FLIGHT_MAX {
                 let Some(job) = gather(&mut self.parts, &parts, now) else { break };
                 push.send(job);
@@ -119,7 +119,9 @@ impl Engine {
                 format!("Read on topic {topic} is needed at the source")
             }
             ResponseError::TopicAuthorizationFailed => {
-                format!("Write on topic {topic} is needed on the standby")
+                let writer = self.context.status.borrow().writes_as.clone();
+                let by = writer.map(|user| format!(" by User:{user}")).unwrap_or_default();
+                format!("Write on topic {topic} is needed on the standby{by}")
             }
             ResponseError::KafkaStorageError => "look at the broker's disk: it may be full".into(),
             ResponseError::NotEnoughReplicas | ResponseError::NotEnoughReplicasAfterAppend => {

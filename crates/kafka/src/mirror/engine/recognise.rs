@@ -12,6 +12,10 @@ use uuid::Uuid;
 impl Engine {
     pub(super) fn on_survey(&mut self) {
         let Some(surveyed) = self.surveyed.borrow_and_update().clone() else { return };
+        // It was made before the claim that holds.
+        if surveyed.turn != self.context.turn() {
+            return;
+        }
         let now = Instant::now();
         let context = self.context.clone();
         let meant = surveyed.source.topics.iter().filter(|(name, _)| context.plan.topics.match_topic(name));

@@ -133,6 +133,36 @@ fn how_clusters_are_reached_comes_from_files_that_must_be_there() {
     assert!(security.tls.as_ref().unwrap().client_auth_cert_resolver.has_certs());
     assert!(!format!("{config:?}").contains("s3cret"));
     assert!(config.kafka.of(&"other".parse().unwrap()).tls.is_none());
+    assert!(security.writers.is_empty());
+    let user = |name: &str| {
+        format!("\n[[kafka.events.mirror_user]]\nusername = \"{name}\"\npassword_file = \"password\"")
+    };
+    let sasl = "sasl = \"scram-sha-512\"\nusername = \"primacy\"\npassword_file = \"password\"";
+    let config = read(&format!("{sasl}{}{}", user("m1"), user("m2"))).unwrap();
+    let security = config.kafka.of(&"events".parse().unwrap());
+    let names: Vec<&str> = security.writers.iter().map(|u| u.username.as_str()).collect();
+    assert_eq!(names, ["m1", "m2"]);
+    assert!(security.writers.iter().all(|u| u.password == "s3cret" && u.mechanism.name() == "SCRAM-SHA-512"));
+    assert!(!format!("{config:?}").contains("s3cret"));
+    for (lines, expected) in [
+        (format!("{sasl}{}", user("m1")), "kafka.events.mirror_user: it is the only one"),
+        (
+            format!("{sasl}{}{}", user("m1"), user("m1")),
+            "kafka.events.mirror_user[1].username: m1 is named twice",
+        ),
+        (
+            format!("{sasl}{}{}", user("m1"), user("primacy")),
+            "kafka.events.mirror_user[1].username: primacy is named",
+        ),
+        (format!("{}{}", user("m1"), user("m2")), "kafka.events.mirror_user: it is set, and sasl is not"),
+        (
+            format!("{sasl}{}\n[[kafka.events.mirror_user]]\nusername = \"m2\"", user("m1")),
+            "kafka.events.mirror_user[1].password_file: it is missing",
+        ),
+    ] {
+        let problems = read(&lines).unwrap_err().to_string();
+        assert!(problems.contains(expected), "{lines}: {problems}");
+    }
     let other = rcgen::generate_simple_self_signed(vec!["west".to_owned()]).unwrap();
     std::fs::write(dir.path().join("other.pem"), other.signing_key.serialize_pem()).unwrap();
     let wrong = [

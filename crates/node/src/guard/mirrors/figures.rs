@@ -35,6 +35,7 @@ pub(super) fn report_of(status: &MirrorStatus, epoch: Epoch, running: bool, at: 
         bytes_per_second: status.progress.bytes_per_second.round() as u64,
         lag: of_lag(&status.lag),
         sampled_at: status.age().map(|age| at.before(age)),
+        writes_as: status.writes_as.clone(),
         trouble: status.stopped.clone().or_else(|| silent(status)).or_else(|| failed(status)),
         topic_count: topics.len() as u64,
         topics: first(&mut topics),
