@@ -5,7 +5,7 @@ mod common;
 
 use common::{
     DEADLINE, Pair, Seen, assert_same, client, consume, create_topic, delete_topic, group, read,
-    read_committed, until, until_copied, until_unaligned, write,
+    read_committed, set_on_topic, until, until_copied, until_unaligned, write,
 };
 use primacy_kafka::mirror::TopicState;
 use primacy_kafka::{Gaps, Mirror, MirrorPlan};
@@ -217,6 +217,49 @@ async fn a_topic_with_gaps_is_copied_and_offsets_of_groups_are_translated() {
     let why = until_unaligned(&mirror, "t-compacted").await;
     assert!(why.contains("somebody else"), "{why}");
     until_copied(&mirror, &pair.a, "t-plain").await;
+}
+
+/// A compacted topic whose gaps are filled: each record of the source is at its own offset, between empty ones.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_compacted_topic_is_filled_to_equal_offsets() {
+    let pair = Pair::start().await;
+    compacted(&pair, "c-compacted").await;
+    // Settings go with the topic: what the standby is about to compact would hide what was filled.
+    set_on_topic(&pair.a, "c-compacted", "min.compaction.lag.ms", "3600000").await;
+    consume(&pair.a, "c-compacted", "c-readers", "classic", 25).await;
+    let plan = || MirrorPlan { gaps: Gaps::Fill, ..pair.plan("c-") };
+    let mirror = Mirror::start(plan());
+    until_copied(&mirror, &pair.a, "c-compacted").await;
+    filled(&pair, "c-compacted").await;
+    mirror.copy_offsets().await.unwrap();
+    assert_eq!(
+        group(&pair.a, "c-compacted", "c-readers").await,
+        group(&pair.b, "c-compacted", "c-readers").await
+    );
+
+    // An owner that does not know what is filled compares it with the source, which has gaps there.
+    drop(mirror);
+    write_keyed(&pair.a, "c-compacted").await;
+    let mirror = Mirror::start(MirrorPlan { group: "another".into(), ..plan() });
+    until_copied(&mirror, &pair.a, "c-compacted").await;
+    filled(&pair, "c-compacted").await;
+    assert_eq!(mirror.status().topics["c-compacted"].state, TopicState::Aligned);
+}
+
+/// Each record of the source is at its offset on the standby, and every other offset there has an empty record.
+async fn filled(pair: &Pair, topic: &str) {
+    let (a, b) = (read(&pair.a, topic, 0).await, read(&pair.b, topic, 0).await);
+    assert_eq!(common::ends(&pair.a, topic).await, common::ends(&pair.b, topic).await);
+    let (fillers, records): (Vec<Seen>, Vec<Seen>) =
+        b.into_iter().partition(|seen| seen.key.as_deref() == Some(b"primacy-filler"));
+    assert!(records == a, "{} records at the source, {} on the standby", a.len(), records.len());
+    assert!(fillers.len() > 20 && fillers.iter().all(|seen| seen.value.is_none()), "{}", fillers.len());
+    let mut offsets: Vec<i64> = records.iter().chain(&fillers).map(|seen| seen.offset).collect();
+    offsets.sort_unstable();
+    assert!(
+        offsets.iter().zip(offsets[0]..).all(|(seen, offset)| *seen == offset),
+        "an offset has no record"
+    );
 }
 
 /// All committed records of the source are on the standby in the same order, each once, and nothing else.
