@@ -2,7 +2,10 @@
 
 use crate::harness::{BINARY, PATIENCE};
 use anyhow::{Result, anyhow, ensure};
-use primacy_testbed::{Cluster, ClusterOptions, KafkaCluster, KafkaOptions, Workdir, http, wait_for};
+use primacy_testbed::kafka::{Jvm, java};
+use primacy_testbed::{
+    Cluster, ClusterOptions, KafkaCluster, KafkaOptions, KafkaVersion, Process, Workdir, http, wait_for,
+};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -25,18 +28,52 @@ struct World {
     west: KafkaCluster,
     nodes: Cluster,
     // Last, so that the processes are gone before their data is.
-    _dir: Workdir,
+    dir: Workdir,
 }
 
 impl World {
     async fn start() -> World {
+        World::start_as(|_| (), |_| String::new()).await
+    }
+
+    /// With these clusters, and lines for the file of each node.
+    async fn start_as(kafka: impl Fn(&mut KafkaOptions), node_toml: impl Fn(&Workdir) -> String) -> World {
         let dir = Workdir::create().unwrap();
-        let start = |name: &str| KafkaCluster::start(KafkaOptions::new(name, dir.path().join(name)));
+        let start = |name: &str| {
+            let mut options = KafkaOptions::new(name, dir.path().join(name));
+            kafka(&mut options);
+            KafkaCluster::start(options)
+        };
         let (east, west) = tokio::try_join!(start("east"), start("west")).unwrap();
         let mut options = ClusterOptions::new(BINARY);
         options.sites = ["east", "west", "west"].map(str::to_owned).to_vec();
+        options.node_toml = node_toml(&dir);
         let nodes = Cluster::start(options).await.unwrap();
-        World { east, west, nodes, _dir: dir }
+        World { east, west, nodes, dir }
+    }
+
+    /// One of Kafka's own programs.
+    fn program(&self, main_class: &str, args: &[&str], log: &str) -> Process {
+        let args = args.iter().map(Into::into).collect();
+        let log = self.dir.path().join(log);
+        Process::start(
+            &java(KafkaVersion::V4_1, &Jvm::small(), main_class, args, self.dir.path(), &log).unwrap(),
+        )
+        .unwrap()
+    }
+
+    /// Has `kafka-acls` allow something.
+    async fn allow(&self, cluster: &KafkaCluster, words: &str) {
+        let bootstrap = cluster.internal_bootstrap().join(",");
+        let args = ["--bootstrap-server", &bootstrap, "--add"].into_iter().chain(words.split(' '));
+        let acls = self.program("org.apache.kafka.tools.AclCommand", &args.collect::<Vec<_>>(), "acls.log");
+        wait_for("the ACLs to be written", PATIENCE, async || {
+            let ended = acls.exit_status()?.ok_or_else(|| anyhow!("not yet"))?;
+            assert!(ended.success(), "{words}: {}", acls.log_tail(20));
+            Ok(())
+        })
+        .await
+        .unwrap();
     }
 
     /// Writes groups.toml; the second address is the west's unless it is given.
@@ -158,13 +195,45 @@ async fn clusters_are_seen_as_they_are_and_what_cannot_work_is_refused() {
         Ok(())
     })
     .await;
-    w.cli(&format!("status {GROUP}")).await.unwrap();
+    create_topic(&w.east).await;
+    let writer = Writer::start(&w.east);
+    let _maker = mirror_maker(&w);
+    w.wait_status("the mirror of others to be watched", |group| {
+        let mirror = &member(group, "west")["mirror"];
+        ensure!(mirror["mode"] == "live" && mirror["trouble"].is_null(), "not yet");
+        let topics = mirror["topics"].as_array().cloned().unwrap_or_default();
+        let orders = topics.iter().find(|t| t["name"] == TOPIC).ok_or_else(|| anyhow!("no topic"))?;
+        ensure!(orders["partitions"] == PARTITIONS && mirror["sample_age_ms"].is_u64(), "not all of it");
+        ensure!(notes(group).contains("lag is the most that a standby may lack"), "no word of it");
+        Ok(())
+    })
+    .await;
+    assert!(writer.stop().await > 0);
+    assert!(w.cli(&format!("status {GROUP}")).await.unwrap().contains("1 topic watched"));
     assert!(w.cli(&format!("history {GROUP}")).await.unwrap().contains("initial"));
 }
 
+/// A real MirrorMaker 2 between the two clusters.
+fn mirror_maker(w: &World) -> Process {
+    let properties = format!(
+        "clusters = a, b\na.bootstrap.servers = {}\nb.bootstrap.servers = {}\na->b.enabled = true\n\
+         a->b.topics = {TOPIC}\nb->a.enabled = false\nreplication.factor = 1\n\
+         checkpoints.topic.replication.factor = 1\noffset-syncs.topic.replication.factor = 1\n\
+         heartbeats.topic.replication.factor = 1\noffset.storage.replication.factor = 1\n\
+         status.storage.replication.factor = 1\nconfig.storage.replication.factor = 1\n\
+         emit.heartbeats.enabled = false\na.consumer.auto.offset.reset = earliest\n",
+        w.east.bootstrap().join(","),
+        w.west.bootstrap().join(","),
+    );
+    let file = w.dir.path().join("mm2.properties");
+    std::fs::write(&file, properties).unwrap();
+    w.program("org.apache.kafka.connect.mirror.MirrorMaker", &[&file.display().to_string()], "mm2.log")
+}
+
+/// Clients of a test come in where brokers meet, which is open to them whatever else wants a login.
 fn client(cluster: &KafkaCluster) -> ClientConfig {
     let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", cluster.bootstrap().join(","));
+    config.set("bootstrap.servers", cluster.internal_bootstrap().join(","));
     config
 }
 
@@ -336,4 +405,94 @@ async fn a_mirror_outlives_the_node_that_runs_it() {
     })
     .await;
     w.cli(&format!("status {GROUP}")).await.unwrap();
+}
+
+/// Brokers with an authorizer, and nodes that write as one of three users.
+async fn guarded() -> World {
+    const USERS: [&str; 4] = ["primacy", "m1", "m2", "m3"];
+    let kafka = |options: &mut KafkaOptions| {
+        options.protocol = "SASL_PLAINTEXT".into();
+        options.config.extend(
+            [
+                "sasl.enabled.mechanisms=SCRAM-SHA-512",
+                "listener.name.client.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;",
+                "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+                "super.users=User:ANONYMOUS",
+            ]
+            .map(str::to_owned),
+        );
+        for user in USERS {
+            options
+                .format
+                .extend(["--add-scram".into(), format!("SCRAM-SHA-512=[name={user},password=secret]")]);
+        }
+    };
+    let node_toml = |dir: &Workdir| {
+        let file = dir.path().join("kafka.password");
+        std::fs::write(&file, "secret\n").unwrap();
+        let login =
+            |user: &str| format!("username = {user:?}\npassword_file = {:?}\n", file.display().to_string());
+        let own = format!("\n[kafka.{GROUP}]\nsasl = \"scram-sha-512\"\n{}", login(USERS[0]));
+        let each = USERS[1..].iter().map(|user| format!("[[kafka.{GROUP}.mirror_user]]\n{}", login(user)));
+        own + &each.collect::<String>()
+    };
+    let w = World::start_as(kafka, node_toml).await;
+    for cluster in [&w.east, &w.west] {
+        let all = "--allow-principal User:primacy --operation All --topic orders --group * --transactional-id * --cluster";
+        w.allow(cluster, all).await;
+    }
+    w.allow(&w.east, "--allow-principal User:primacy --operation Describe --topic secret").await;
+    let writers = "--allow-principal User:m1 --allow-principal User:m2 --allow-principal User:m3 --operation Write --topic orders";
+    w.allow(&w.west, writers).await;
+    w
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_owner_of_a_mirror_writes_as_another_user() {
+    let w = guarded().await;
+    create_topic(&w.east).await;
+    create_named(&w.east, "secret").await;
+    let writer = Writer::start(&w.east);
+    w.serve().await;
+    let as_whom = |group: &Value| {
+        let user = &member(group, "west")["mirror"]["writes_as"];
+        user.as_str().map(str::to_owned).ok_or_else(|| anyhow!("nobody's"))
+    };
+    let group = w.wait_status("a live mirror", |group| live(group).and(as_whom(group)).map(drop)).await;
+    let (owner, first) = (live(&group).unwrap(), as_whom(&group).unwrap());
+    let told = w.cli(&format!("status {GROUP}")).await.unwrap();
+    assert!(told.contains(&format!("writes as {first}, earlier owners are shut out")), "{told}");
+
+    w.nodes.node(owner).unwrap().freeze().unwrap();
+    w.wait_status("another node to mirror as another user", |group| {
+        ensure!(live(group)? != owner && as_whom(group)? != first, "still n{owner} as {first}");
+        Ok(())
+    })
+    .await;
+    w.nodes.node(owner).unwrap().thaw().unwrap();
+    let acknowledged = writer.stop().await;
+    let source = everything(&w.east).await;
+    assert!(source.len() as u64 >= acknowledged && acknowledged > 0, "{} of {acknowledged}", source.len());
+    wait_for("the mirror to have everything", PATIENCE, async || {
+        let copied = everything(&w.west).await.len();
+        ensure!(copied >= source.len(), "{copied} of {}", source.len());
+        Ok(())
+    })
+    .await
+    .unwrap();
+    assert!(everything(&w.west).await == source);
+
+    // Rights are looked at anew where a changed group means other topics.
+    let file = w.groups_toml(&w.west.bootstrap()[0]);
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace("topics = [", "topics = [\"secret\", ")).unwrap();
+    w.cli(&format!("apply -f {file}")).await.unwrap();
+    let group = w
+        .wait_status("the rights that the new topic needs to be named", |group| {
+            ensure!(notes(group).contains("on topic secret; add ACLs that allow it"), "{}", notes(group));
+            Ok(())
+        })
+        .await;
+    let lacking = "east: our user lacks Read, Delete, Alter, DescribeConfigs, AlterConfigs on topic secret";
+    assert!(notes(&group).contains(lacking), "{}", notes(&group));
 }

@@ -40,6 +40,8 @@ pub struct ClusterOptions {
     pub timings: Vec<(String, String)>,
     /// As whom the nodes connect to Redis.
     pub redis: Option<Credentials>,
+    /// Lines at the end of each node's file: tables of their own.
+    pub node_toml: String,
     /// Groups with a gate at each node.
     pub gates: Vec<String>,
     /// Variables for all nodes.
@@ -62,6 +64,7 @@ impl ClusterOptions {
             profile: "lan".to_owned(),
             timings: Vec::new(),
             redis: None,
+            node_toml: String::new(),
             gates: Vec::new(),
             env: Vec::new(),
             node_env: Vec::new(),

@@ -76,6 +76,7 @@ impl NodeText<'_> {
         for (group, listen) in self.gates {
             let _ = write!(text, "\n[[gate]]\ngroup = {group:?}\nlisten = {listen:?}\n");
         }
+        text.push_str(&self.options.node_toml);
         text
     }
 }
