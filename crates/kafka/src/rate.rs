@@ -2,7 +2,8 @@
 //!
 //! A token bucket that may fall into debt: how much a fetch brings is known only afterwards, so a fetch may start
 //! while the balance is above zero, and what it brought is charged then. Fair because whoever waits is served in the
-//! order of asking, one fetch at a time, whatever the number of partitions behind it.
+//! order of asking, one fetch at a time, and each mirror waits with one fetch at a time, whatever the number of
+//! partitions and connections behind it.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -12,6 +13,8 @@ use tokio::time::Instant;
 #[derive(Clone, Debug)]
 pub struct RateLimit {
     shared: Arc<Shared>,
+    /// Held by the one fetch of a mirror that waits.
+    asking: Arc<tokio::sync::Mutex<()>>,
 }
 
 #[derive(Debug)]
@@ -28,7 +31,13 @@ impl RateLimit {
         let bucket = Mutex::new(Bucket::new(bytes_per_second.max(1024)));
         RateLimit {
             shared: Arc::new(Shared { bucket, turn: tokio::sync::Mutex::new(()), started: Instant::now() }),
+            asking: Arc::default(),
         }
+    }
+
+    /// The same limit for another mirror, which waits for itself.
+    pub(crate) fn for_a_mirror(&self) -> RateLimit {
+        RateLimit { shared: self.shared.clone(), asking: Arc::default() }
     }
 
     /// The most that one fetch should ask for: a fifth of a second's worth, so that others have their turn soon.
@@ -38,6 +47,7 @@ impl RateLimit {
 
     /// Waits until more may cross.
     pub(crate) async fn admit(&self) {
+        let _asking = self.asking.lock().await;
         let _turn = self.shared.turn.lock().await;
         loop {
             let wait = self.with(Bucket::wait);
@@ -142,9 +152,12 @@ mod tests {
             }
             crossed
         };
-        // Each mirror asks for its portion at a time, one with many partitions behind it and one with few.
+        // Each mirror asks for its portion at a time, one by one connection and one by two.
         let portion = limit.portion_bytes();
-        let (one, other) = tokio::join!(take(limit.clone(), portion), take(limit.clone(), portion));
+        let (few, many) = (limit.for_a_mirror(), limit.for_a_mirror());
+        let both = async { tokio::join!(take(many.clone(), portion), take(many.clone(), portion)) };
+        let (one, (first, second)) = tokio::join!(take(few, portion), both);
+        let other = first + second;
         let share = one as f64 / (one + other) as f64;
         assert!((0.45..0.55).contains(&share), "{one} {other}");
     }

@@ -6,6 +6,7 @@ use super::{MirrorPlan, MirrorStatus};
 use crate::calls::Place;
 use crate::link::{Cluster, LinkError, Topology};
 use crate::pattern::OWN_PREFIX;
+use crate::rate::RateLimit;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -44,9 +45,10 @@ pub(super) struct Surveyed {
 
 impl Context {
     pub(super) fn new(
-        plan: MirrorPlan,
+        mut plan: MirrorPlan,
         status: watch::Sender<MirrorStatus>,
     ) -> Result<Arc<Context>, LinkError> {
+        plan.rate = plan.rate.as_ref().map(RateLimit::for_a_mirror);
         let source = Cluster::new(plan.source.clone())?;
         let target = Cluster::new(plan.target.clone())?;
         let writers = Writers::of(&plan.target);
