@@ -207,7 +207,8 @@ async fn a_running_deployment_is_adopted_as_it_is() {
     let conf = d.group.member("west-a").unwrap().log().with_file_name("redis.conf");
     let text = std::fs::read_to_string(&conf).unwrap();
     std::fs::write(&conf, text.replace("min-replicas-to-write 1000000", "min-replicas-to-write 0")).unwrap();
-    let told = |notes: &str| notes.contains("west-a would restart writable") && notes.contains("redis-conf");
+    let told =
+        |notes: &str| notes.contains("west-a would not restart fenced") && notes.contains("redis-conf");
     wait_restarts(&d, "open", told).await;
     std::fs::remove_file(&conf).unwrap();
     let told = |notes: &str| notes.contains("that west-a restarts fenced is unproven");

@@ -42,8 +42,11 @@ pub fn may_grant(group: &Group, epoch: Epoch) -> Result<(), NoLease> {
 /// Whether a transition is under way that will make the primary of `epoch`, unless it is rolled back: a lease on that one
 /// may be granted soon.
 pub fn may_come(group: &Group, epoch: Epoch) -> bool {
-    let before = group.primary.as_ref().is_none_or(|p| p.epoch != epoch);
-    group.transition.as_ref().is_some_and(|t| before && t.epoch == epoch && t.phase < Phase::Redirect)
+    group.blocked.is_none()
+        && group.transition.as_ref().is_some_and(|t| match t.phase {
+            Phase::Fence | Phase::Rescue | Phase::Promote => t.epoch == epoch,
+            Phase::Redirect | Phase::Settle | Phase::RollBack => false,
+        })
 }
 
 /// Whether `node` may besides be the witness now: one at a time, so another one's last lease must be over.
@@ -62,13 +65,14 @@ pub fn may_witness(group: &Group, node: NodeId, view: &View, now: Moment) -> Res
         // A leader before this one may have granted it to another node.
         return Err(NoLease::NotWitness);
     }
+    // The witness of an earlier primary was attached to that one: it cannot be counted by this one, and that it is closed
+    // says nothing of its node, which may have been granted a lease for this one before.
+    let epoch = group.primary.as_ref().map(|p| p.epoch);
     let closed = |other: NodeId, at: Moment| {
         let report = view.witnesses.get(&(group.spec.name.clone(), other));
-        let let_go = report.is_some_and(|r| r.closed && r.at >= at);
+        let let_go = report.is_some_and(|r| r.closed && Some(r.epoch) == epoch && r.at >= at);
         let_go || now >= at.after(view.times.lease_ttl + view.times.lease_margin)
     };
-    // The witness of an earlier primary was attached to that one: it cannot be counted by this one.
-    let epoch = group.primary.as_ref().map(|p| p.epoch);
     let of_this = |(other, of): (&NodeId, &Epoch)| *other != node && Some(*of) == epoch;
     let granted = view.witness_granted.iter().filter(|((name, _), _)| *name == group.spec.name);
     let mut others = granted.filter(|((_, other), (of, _))| of_this((other, of)));
@@ -162,7 +166,7 @@ pub fn holders(group: &Group, view: &View, now: Moment) -> BTreeSet<NodeId> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::view::{MirrorMode, MirrorReport};
+    use crate::view::{MirrorMode, MirrorReport, WitnessReport};
     use crate::{
         Durability, FailoverMode, FenceQuorum, GapPolicy, GroupKind, GroupSpec, LagBudget, Lineage,
         LossBudget, MemberSpec, MirrorEngine, MirrorSpec, OnNoSite, Position, Primary, Probe, Revision,
@@ -300,5 +304,35 @@ mod tests {
         view.granted.extend([((name.clone(), NodeId(1)), LATER), ((name, NodeId(3)), LATER)]);
         assert_eq!(witness_over_at(&group, &view), Moment(5).after(lease));
         assert_eq!(over_at(&group, &view), LATER.after(lease), "a gate relies on it all the same");
+    }
+
+    #[test]
+    fn a_witness_of_an_earlier_primary_that_is_closed_lets_nothing_go() {
+        let (mut group, mut view) = (group(7), view());
+        group.spec.fence = FencePolicy::Witness;
+        group.primary.as_mut().unwrap().witness = Some(NodeId(3));
+        let key = (group.spec.name.clone(), NodeId(2));
+        view.witness_granted.insert(key.clone(), (Epoch(7), LATER));
+        let closed = |epoch| WitnessReport {
+            at: Moment(LATER.0 + 1),
+            epoch: Epoch(epoch),
+            attached: false,
+            ended: None,
+            closed: true,
+            replid: None,
+            start_bytes: 0,
+            end_bytes: 0,
+            heard_at: LATER,
+            copies: 0,
+        };
+        let now = Moment(LATER.0 + 2);
+        view.witnesses.insert(key.clone(), closed(6));
+        assert_eq!(
+            may_witness(&group, NodeId(3), &view, now),
+            Err(NoLease::NotWitness),
+            "n2 may be attached"
+        );
+        view.witnesses.insert(key, closed(7));
+        assert_eq!(may_witness(&group, NodeId(3), &view, now), Ok(()));
     }
 }

@@ -179,19 +179,14 @@ impl From<&BootFence> for v1::BootFence {
     }
 }
 
-impl TryFrom<v1::BootFence> for BootFence {
-    type Error = WireError;
-
-    fn try_from(boot: v1::BootFence) -> Result<Self, WireError> {
+impl From<v1::BootFence> for BootFence {
+    fn from(boot: v1::BootFence) -> Self {
         let v1::BootFence { verdict, why } = boot;
         match Verdict::try_from(verdict) {
-            Ok(Verdict::Fenced) => Ok(BootFence::Fenced),
-            Ok(Verdict::Open) => Ok(BootFence::Open { why }),
-            Ok(Verdict::Unproven) => Ok(BootFence::Unproven { why }),
-            Ok(Verdict::Unspecified) => Err(WireError::missing("verdict")),
-            Err(_) => {
-                Err(WireError::new("verdict", format!("{verdict} is no value that this version knows")))
-            }
+            Ok(Verdict::Fenced) => BootFence::Fenced,
+            Ok(Verdict::Open) => BootFence::Open { why },
+            // What a later version may say besides is no proof.
+            Ok(Verdict::Unproven | Verdict::Unspecified) | Err(_) => BootFence::Unproven { why },
         }
     }
 }
@@ -217,7 +212,7 @@ impl TryFrom<v1::ServerStatus> for MemberStatus {
             clients: status.clients,
             sentinels: status.sentinels,
             boot: match status.boot {
-                Some(boot) => boot.try_into().map_err(|e: WireError| e.within("boot"))?,
+                Some(boot) => boot.into(),
                 None => BootFence::Unproven { why: "its node is of a version that does not look".to_owned() },
             },
             rtt_us: status.rtt_us,

@@ -18,7 +18,9 @@ pub use endpoint::{candidate as endpoint, gates_shut, nothing_leads};
 pub use fence::{can_be_waited_out, expired, expires_at, strangers, to_take_away};
 pub(crate) use loss::estimate;
 pub use loss::residue;
-pub use rescue::{Tail, Until, copied_to, copy, expected as loss, holder_is_missing, tail};
+pub use rescue::{
+    Tail, Until, copied_to, copy, expected as loss, holder_is_missing, tail, witness_saw_the_end,
+};
 
 use crate::view::{MemberStatus, Reach, View};
 use crate::{Evidence, Finding, Group, GroupKind, MemberName, Moment, Primary};

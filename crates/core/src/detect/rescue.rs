@@ -86,6 +86,17 @@ pub fn holder_is_missing(group: &Group, view: &View, now: Moment) -> bool {
     view.holder(group).is_none() || !heard(view, node, now)
 }
 
+/// Whether the end of the witness's connection is that of the process, so that it has all that the process ever sent. A
+/// connection that was closed while the process lived on, as a fence does, ends in the same way: then the last answer
+/// counts nobody beside the members, or is further than the witness.
+pub fn witness_saw_the_end(group: &Group, view: &View) -> bool {
+    let report = view.witness(group).map(|(_, report)| report);
+    let Some(report) = report.filter(|r| r.ended == Some(LinkEnd::Eof)) else { return false };
+    let Some((_, last)) = view.last_of_primary(group) else { return false };
+    let members = group.spec.members.iter().filter(|m| last.counts(&m.address)).count() as u64;
+    last.replicas_online() > members && last.offset_bytes <= report.end_bytes
+}
+
 fn heard(view: &View, node: NodeId, now: Moment) -> bool {
     view.heard.get(&node).is_some_and(|at| now.since(*at) <= CURRENT_WITHIN)
 }
@@ -122,7 +133,7 @@ pub fn expected(group: &Group, view: &View, candidate: &Candidate<'_>, until: Un
         (Tail::At(_), Some(report)) => candidate.reach_bytes.max(report.end_bytes),
         _ => candidate.reach_bytes,
     };
-    let whole = report.is_some_and(|r| r.ended == Some(LinkEnd::Eof));
+    let whole = witness_saw_the_end(group, view);
     // That its witness hears nothing of a silent one may be a firewall: clients may be served all the while.
     match tail {
         Tail::Held | Tail::At(_) if gone && whole => loss::residue(group, view),

@@ -246,8 +246,8 @@ fn read_from(
 ) -> ActionKind {
     // A leader that never heard the old primary goes by what was committed: that counted on the tail as well.
     let residue = match detect::residue(c.group, c.view) {
-        Loss::Unknown => t.lost,
-        known @ (Loss::Exact(_) | Loss::AtMost(_)) => known,
+        known @ (Loss::Exact(_) | Loss::AtMost(_)) if detect::witness_saw_the_end(c.group, c.view) => known,
+        _ => t.lost,
     };
     // What is lost once all is read is known now, if the old primary is proven dead: nothing is left to decide.
     let decided = matches!(t.proof, Some(Proof::Detached { .. }))

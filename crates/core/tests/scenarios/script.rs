@@ -38,6 +38,7 @@ pub fn execute(world: &mut World, line: &str) -> Vec<String> {
         "restart" => restart(world, args),
         "weaken" => server(world, args[0], |s| s.min_replicas = number(args[1])),
         "rate" => server(world, args[0], |s| s.rate = (args[1] != "unknown").then(|| number(args[1]))),
+        "shed" => server(world, args[0], |s| s.sheds = true),
         "patient" => server(world, args[0], |s| s.patient = true),
         "isolate" => world.isolated = Some(SiteName::new(args[0]).unwrap()),
         "rejoin" => world.isolated = None,

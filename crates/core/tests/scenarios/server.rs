@@ -32,6 +32,8 @@ pub struct Server {
     /// Somebody has told it not to notice silent replicas.
     pub patient: bool,
     /// Members whose replication it refuses.
+    /// It closes the connection of its witness, and lets none attach.
+    pub sheds: bool,
     pub refuses: BTreeSet<String>,
 }
 
@@ -57,6 +59,7 @@ impl Server {
             read_only: true,
             rate: Some(0),
             patient: false,
+            sheds: false,
             refuses: BTreeSet::new(),
         }
     }

@@ -215,10 +215,10 @@ impl World {
         let Some(mut w) = self.witness.take() else { return };
         let server = &self.servers[&w.of.1];
         let open = w.until > now && !self.down_nodes.contains(&w.node);
-        if w.attached && !server.alive {
+        if w.attached && (!server.alive || server.sheds) {
             (w.attached, w.ended) = (false, Some(LinkEnd::Eof));
         } else if server.alive {
-            w.attached = open && server.is_primary();
+            w.attached = open && server.is_primary() && !server.sheds;
         }
         if w.attached && !server.frozen {
             (w.end, w.heard_at) = (server.offset, now);

@@ -130,7 +130,7 @@ impl Gates {
         let held = group.spec.kind == GroupKind::Redis && group.spec.durability != Durability::Async;
         if group.transition.as_ref().is_some_and(|t| t.phase == Phase::Redirect) {
             // Not open yet; who holds its stream is followed from now on, so that this is known when it opens.
-            if held {
+            if held && group.replies_on() != RepliesOn::Nobody {
                 self.cover(guards, name, group, at);
             }
             return None;

@@ -25,14 +25,15 @@ use tonic::transport::Channel;
 /// Of the time that an answer may take, what one way may take before the next one is tried besides.
 const HESITATES_AFTER: u32 = 4;
 /// After a refusal, or without a leader, it is asked again so soon.
-const AGAIN_AFTER: Duration = Duration::from_millis(50);
-/// How long a leader keeps a question that was asked ahead, and what the answer may take on top of that.
-const AHEAD_WAIT: Duration = Duration::from_millis(500);
-const AHEAD_SLACK: Duration = Duration::from_millis(500);
+pub(super) const AGAIN_AFTER: Duration = Duration::from_millis(50);
 
 /// The leases in hand.
 #[derive(Default)]
-pub(super) struct Leases(Mutex<BTreeMap<GroupName, Lease>>);
+pub(super) struct Leases {
+    held: Mutex<BTreeMap<GroupName, Lease>>,
+    /// When this node closed its witness of a group last: it told so, and the leader may have let another take over.
+    let_go: Mutex<BTreeMap<GroupName, Moment>>,
+}
 
 #[derive(Clone, Debug)]
 struct Lease {
@@ -53,7 +54,7 @@ pub(super) struct Want {
 }
 
 impl Want {
-    fn ask(&self, group: &GroupName) -> LeaseAsk {
+    pub(super) fn ask(&self, group: &GroupName) -> LeaseAsk {
         LeaseAsk {
             group: group.clone(),
             epoch: self.epoch,
@@ -88,7 +89,7 @@ impl Leases {
 
     /// When the next lease ends.
     pub(super) fn next_end(&self, at: Moment) -> Option<Moment> {
-        let leases = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let leases = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         let of = |lease: &Lease| {
             let mirrors = lease.mirrors_until.values().copied();
             mirrors.chain([lease.until, lease.witness_until]).collect::<Vec<_>>()
@@ -98,20 +99,36 @@ impl Leases {
     }
 
     fn held(&self, group: &GroupName, epoch: Epoch) -> Option<Lease> {
-        let leases = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let leases = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         leases.get(group).filter(|lease| lease.epoch == epoch).cloned()
     }
 
-    /// What was asked for at a moment of this node's clock holds from then on.
-    fn take_in(&self, guards: &Guards, asked_at: Moment, grants: &[LeaseAsk]) {
-        let until = asked_at.after(guards.config.cluster.timings.lease_ttl);
-        for grant in grants {
-            self.granted(grant, until);
+    /// The witness of a group is closed: another lease, asked for later, is needed to attach again.
+    pub(super) fn let_go(&self, group: &GroupName, at: Moment) {
+        self.let_go.lock().unwrap_or_else(PoisonError::into_inner).insert(group.clone(), at);
+        let mut leases = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(lease) = leases.get_mut(group) {
+            lease.witness_until = Moment::default();
         }
     }
 
+    /// What was asked for at a moment of this node's clock holds from then on.
+    /// False when one was for a witness that this node has closed since it asked.
+    pub(super) fn take_in(&self, guards: &Guards, asked_at: Moment, grants: &[LeaseAsk]) -> bool {
+        let mut all = true;
+        let until = asked_at.after(guards.config.cluster.timings.lease_ttl);
+        for grant in grants {
+            let let_go =
+                self.let_go.lock().unwrap_or_else(PoisonError::into_inner).get(&grant.group).copied();
+            let witness = grant.witness && let_go.is_none_or(|at| asked_at > at);
+            all &= witness == grant.witness;
+            self.granted(&LeaseAsk { witness, ..grant.clone() }, until);
+        }
+        all
+    }
+
     fn granted(&self, grant: &LeaseAsk, until: Moment) {
-        let mut leases = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut leases = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         let fresh = Lease {
             epoch: grant.epoch,
             until,
@@ -207,78 +224,11 @@ impl Asking {
             grants.iter().any(|g| is(g) && (g.witness || !want.witness))
         };
         self.refused = !self.wanted.iter().all(granted);
-        guards.leases.take_in(guards, answer.asked_at, &grants);
+        self.refused |= !guards.leases.take_in(guards, answer.asked_at, &grants);
     }
 }
 
-/// Asking ahead: for leases on primaries that transitions are about to make.
-///
-/// A witness lets the new primary's first writes through, and asks for its lease once it knows of the promotion: over a
-/// WAN that is a round trip of the outage. Asked before, the leader keeps the question until it is committed, and the
-/// answer comes with the news. The lease counts from the asking, as always.
-#[derive(Default)]
-pub(super) struct AskingAhead {
-    asked: BTreeMap<GroupName, Epoch>,
-    under_way: FuturesUnordered<BoxFuture<'static, Ahead>>,
-    again_at: Moment,
-}
-
-/// What came of asking ahead.
-pub(super) struct Ahead {
-    asks: Vec<LeaseAsk>,
-    answer: Answer,
-}
-
-impl AskingAhead {
-    /// Asks for what was not asked for yet. Says when it will ask again for what was refused.
-    pub(super) fn plan(
-        &mut self,
-        guards: &Guards,
-        wanted: &BTreeMap<GroupName, Want>,
-        at: Moment,
-    ) -> Option<Moment> {
-        let is_new = |(group, want): &(&GroupName, &Want)| self.asked.get(*group) != Some(&want.epoch);
-        let asks: Vec<LeaseAsk> = wanted.iter().filter(is_new).map(|(group, want)| want.ask(group)).collect();
-        // A leader learns of the promotion from itself.
-        let leader = guards.consensus.leadership().borrow().leader.as_ref().map(|leader| leader.id);
-        let leader = leader.filter(|id| !asks.is_empty() && *id != guards.me)?;
-        if at < self.again_at {
-            return Some(self.again_at);
-        }
-        let membership = guards.consensus.membership();
-        let address = membership.nodes.get(&leader).map(|node| node.address.clone());
-        let channel = address.and_then(|address| guards.peers.channel(&address))?;
-        self.asked.extend(asks.iter().map(|ask| (ask.group.clone(), ask.epoch)));
-        let me = guards.me;
-        self.under_way.push(Box::pin(async move {
-            let mut message = Request::new(request(me, &asks, AHEAD_WAIT));
-            message.set_timeout(AHEAD_WAIT + AHEAD_SLACK);
-            let mut client = SiteClient::new(channel);
-            let answered = timeout(AHEAD_WAIT + AHEAD_SLACK, client.renew(message)).await;
-            let grants = answered.ok().and_then(Result::ok).map(|response| granted(response.into_inner()));
-            Ahead { asks, answer: Answer { asked_at: at, grants, way: None } }
-        }));
-        None
-    }
-
-    /// The next answer; waits for ever without a question.
-    pub(super) async fn answered(&mut self) -> Ahead {
-        match self.under_way.next().await {
-            Some(ahead) => ahead,
-            None => std::future::pending().await,
-        }
-    }
-
-    pub(super) fn take_in(&mut self, guards: &Guards, ahead: Ahead, at: Moment) {
-        for ask in &ahead.asks {
-            self.asked.remove(&ask.group);
-        }
-        self.again_at = at.after(AGAIN_AFTER);
-        guards.leases.take_in(guards, ahead.answer.asked_at, &ahead.answer.grants.unwrap_or_default());
-    }
-}
-
-fn request(me: NodeId, asks: &[LeaseAsk], wait: Duration) -> v1::RenewRequest {
+pub(super) fn request(me: NodeId, asks: &[LeaseAsk], wait: Duration) -> v1::RenewRequest {
     let asks = asks.iter().map(|ask| v1::LeaseAsk {
         group: ask.group.as_str().to_owned(),
         epoch: ask.epoch.0,
@@ -352,7 +302,7 @@ async fn first_answer(
     }
 }
 
-fn granted(response: v1::RenewResponse) -> Vec<LeaseAsk> {
+pub(super) fn granted(response: v1::RenewResponse) -> Vec<LeaseAsk> {
     let grants = response.grants.into_iter().filter_map(|grant| {
         let group = GroupName::new(grant.group).ok()?;
         let mirrors = grant.mirrors.into_iter().map(MemberName::new).collect::<Result<_, _>>().ok()?;

@@ -8,6 +8,7 @@
 //! It must not decide who is primary, and must not fence a primary because a lease was lost: coordinators that are down
 //! stop nobody's Redis.
 
+mod ahead;
 mod ask;
 mod gates;
 mod holder;
@@ -115,7 +116,7 @@ impl Guards {
     pub(crate) async fn run(self: Arc<Self>) {
         let mut revisions = self.consensus.revision_watch();
         let mut asking = leases::Asking::default();
-        let mut ahead = leases::AskingAhead::default();
+        let mut ahead = ahead::AskingAhead::default();
         loop {
             let (wanted, to_come) =
                 self.consensus.read(|state| (self.wanted(state), self.wanted_ahead(state)));
@@ -125,8 +126,8 @@ impl Guards {
             let wake_at = [ask_at, ahead_at, end_at].into_iter().flatten().min();
             tokio::select! {
                 biased;
-                // Before the news that it waited for: with it in hand nothing need be asked.
-                answer = ahead.answered() => ahead.take_in(&self, answer, now()),
+                // Before the news that it waited for: the witness attaches with it.
+                answer = ahead.answered() => ahead.take_in(&self, &answer, now()),
                 changed = revisions.changed() => if changed.is_err() { return },
                 answer = asking.answered() => asking.take_in(&self, answer),
                 () = self.wake.notified() => {}
@@ -222,6 +223,9 @@ impl Guards {
         let outdated = posts.get(name).is_some_and(|post| Some(post.epoch) != epoch);
         if outdated && let Some(post) = posts.remove(name) {
             self.keep_orphan(name, group, &post);
+        }
+        if posts.get_mut(name).is_some_and(Post::ends_now) {
+            self.leases.let_go(name, at);
         }
         let intent = intent(group);
         let lease = self.leases.witness(name, epoch, at);

@@ -14,6 +14,8 @@ pub(super) struct Post {
     /// The transition that its tail was sealed for.
     pub(super) sealed_for: Option<Epoch>,
     witness: Arc<Witness>,
+    /// Whether it is known here that it will not attach again.
+    ended: bool,
     /// Tells the leader of changes.
     _teller: Task<()>,
 }
@@ -23,7 +25,7 @@ impl Post {
         let (group, member) = (options.group.clone(), options.member.clone());
         let witness = Arc::new(Witness::attach(links, options));
         let teller = spawn(tell(guards, group, epoch, witness.clone()));
-        Post { epoch, member, sealed_for: None, witness, _teller: teller }
+        Post { epoch, member, sealed_for: None, witness, ended: false, _teller: teller }
     }
 
     /// The lease was renewed.
@@ -39,6 +41,13 @@ impl Post {
     pub(super) fn seal(&mut self, epoch: Epoch) -> WitnessStatus {
         self.sealed_for = self.sealed_for.max(Some(epoch));
         self.witness.seal()
+    }
+
+    /// Whether it will not attach again, and that is news.
+    pub(super) fn ends_now(&mut self) -> bool {
+        let news = !self.ended && self.is_over();
+        self.ended |= news;
+        news
     }
 
     /// Whether it will not attach again.

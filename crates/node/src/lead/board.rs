@@ -181,9 +181,13 @@ impl Board {
                     continue;
                 }
                 let witness = ask.witness && lease::may_witness(group, to, &seat.view, now).is_ok();
-                seat.view.granted.insert((ask.group.clone(), to), now);
+                // Two requests of one node may be answered at once: what is remembered never goes back.
+                let key = (ask.group.clone(), to);
+                let last = seat.view.granted.entry(key.clone()).or_insert(now);
+                *last = now.max(*last);
                 if witness {
-                    seat.view.witness_granted.insert((ask.group.clone(), to), (ask.epoch, now));
+                    let last = seat.view.witness_granted.entry(key).or_insert((ask.epoch, now));
+                    *last = (ask.epoch, now.max(last.1));
                 }
                 let mut mirrors = ask.mirrors.clone();
                 mirrors.retain(|member| lease::may_mirror(group, member, to, &seat.view, now).is_ok());

@@ -12,6 +12,7 @@ use primacy_runtime::{now, spawn, timeout};
 use primacy_wire::v1::seal_tail_response::Part;
 use primacy_wire::v1::site_server::Site;
 use primacy_wire::{Refusal, WireError, gate, holder, mirror, rescue, sighting, v1, witness};
+use std::collections::BTreeSet;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,25 +55,33 @@ impl SiteService {
         ReceiverStream::new(outgoing)
     }
 
-    /// Waits until no primary that is asked for is still to be made, at most so long.
-    async fn promoted_within(&self, asks: &[LeaseAsk], wait: Duration) {
-        let mut revisions = self.0.consensus.revision_watch();
-        let made = async {
-            loop {
-                drop(revisions.borrow_and_update());
-                let to_come = self.0.consensus.read(|state| {
-                    let of = |ask: &&LeaseAsk| {
-                        state.groups.get(&ask.group).is_some_and(|g| lease::may_come(g, ask.epoch))
-                    };
-                    asks.iter().any(|ask| of(&ask))
+    /// Waits until one of the primaries that are asked for and still to be made is made, or is not to be any more; at most
+    /// so long, and only while this node leads and goes on.
+    async fn promoted_within(&self, mut asks: Vec<LeaseAsk>, wait: Duration) {
+        let consensus = &self.0.consensus;
+        let to_come = |asks: &mut Vec<LeaseAsk>| {
+            consensus.read(|state| {
+                asks.retain(|ask| {
+                    state.groups.get(&ask.group).is_some_and(|g| lease::may_come(g, ask.epoch))
                 });
-                if !to_come || revisions.changed().await.is_err() {
-                    return;
-                }
+            });
+            asks.len()
+        };
+        let (mut revisions, mut leadership) = (consensus.revision_watch(), consensus.leadership());
+        let mut stopping = self.0.stopping.clone();
+        let all = to_come(&mut asks);
+        let made = async {
+            while all > 0 && to_come(&mut asks) == all && revisions.changed().await.is_ok() {
+                drop(revisions.borrow_and_update());
             }
         };
-        // Whoever waited in vain is told so by the grants that are missing.
-        let _ = timeout(wait, made).await;
+        tokio::select! {
+            biased;
+            _ = stopping.wait_for(|stop| *stop) => {}
+            _ = leadership.wait_for(|view| !view.leading) => {}
+            // Whoever waited in vain is told so by the grants that are missing.
+            _ = timeout(wait, made) => {}
+        }
     }
 
     fn member_of_cluster(&self, node: u64) -> Result<NodeId, Status> {
@@ -165,7 +174,10 @@ impl Site for SiteService {
             asks.push(LeaseAsk { group, epoch: Epoch(ask.epoch), witness: ask.witness, mirrors });
         }
         let wait = Duration::from_micros(request.wait_us).min(RENEW_WAIT_MAX);
-        self.promoted_within(&asks, wait).await;
+        if asks.iter().map(|ask| &ask.group).collect::<BTreeSet<_>>().len() < asks.len() {
+            return Err(WireError::new("asks", "a group is named twice; ask once for each").into());
+        }
+        self.promoted_within(asks.clone(), wait).await;
         let consensus = &self.0.consensus;
         // A grant rests on the quorum's lease: without it another leader may be at work already.
         let granted =

@@ -81,8 +81,8 @@ impl Seen<'_> {
             let members = members.filter(|m| status.counts(&m.address)).count() as u64;
             members + u64::from(witness.is_some_and(|report| report.attached))
         };
-        let granted =
-            view.granted.iter().filter(|((name, _), _)| *name == group.spec.name).map(|(_, at)| *at);
+        let granted = view.witness_granted.iter().filter(|((name, _), _)| *name == group.spec.name);
+        let granted = granted.map(|(_, (_, at))| *at);
         let lease_left = |at: Moment| at.after(view.times.lease_ttl).since(self.at).as_millis() as u64;
         v1::FenceStatus {
             min_replicas: primary.fence.min_replicas,

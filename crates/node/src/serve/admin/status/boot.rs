@@ -39,7 +39,7 @@ impl Seen<'_> {
         let note = |m: &MemberSpec| match self.boot(m)? {
             BootFence::Fenced => None,
             BootFence::Open { why } => Some(format!(
-                "{} would restart writable: {why}; append the lines that `{}` prints to its configuration",
+                "{} would not restart fenced: {why}; append the lines that `{}` prints to its configuration",
                 m.name,
                 lines(m)
             )),
