@@ -157,6 +157,14 @@ async fn a_lease_that_is_asked_for_ahead_comes_with_the_promotion() {
     d.group.wait_replicating("east-a", DEADLINE).await.unwrap();
     d.wait_settled().await;
 
+    // Nothing proves the silence of a primary that needs nobody.
+    wait_for("the fence", DEADLINE, async || {
+        let fence = d.status(0).await.groups[0].fence.clone();
+        anyhow::ensure!(fence.as_ref().is_some_and(|f| f.min_replicas == 2), "{fence:?}");
+        Ok(())
+    })
+    .await
+    .unwrap();
     // It takes seconds to wait a frozen primary out.
     d.group.member("east-a").unwrap().freeze().unwrap();
     let epoch = wait_for("the intent", DEADLINE, async || {
@@ -223,7 +231,13 @@ async fn a_leader_that_leaves_hands_over_and_a_failover_still_works() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn http_answers_for_load_balancers_and_probes() {
     let d = Deployment::start().await;
-    assert_eq!(d.http(0, "/healthz").await.0, 200);
+    wait_for("a healthy node", DEADLINE, async || {
+        let (code, body) = d.http(0, "/healthz").await;
+        anyhow::ensure!(code == 200, "{code} {body}");
+        Ok(())
+    })
+    .await
+    .unwrap();
     assert_eq!(d.http(0, "/primary/features").await.0, 404);
     d.apply().await;
     d.wait_serving("east-a").await;
