@@ -30,6 +30,8 @@ const FOUND_BY: &[(Defect, u64)] = &[
     (Defect::HolderAcksAhead, 307),
     (Defect::ReplyBeforeBarrier, 177),
     (Defect::BarrierIsWitnessCount, 177),
+    (Defect::NotRefusedAtPromotion, 3164),
+    (Defect::UnsealedTail, 4474),
 ];
 
 #[test]
