@@ -1,5 +1,6 @@
 //! The mirror between sites that are far apart, over a line of a known rate: whether it fills the line, beside one plain
-//! stream of bytes over the same line, and how far behind it is, beside MirrorMaker 2.
+//! stream of bytes over the same line, and how far behind it is, beside MirrorMaker 2. Brokers leave their windows to the
+//! kernel, as the stream does.
 
 use anyhow::{Context, Result, ensure};
 use primacy_testbed::{Host, Wan, WanLink, WanOptions};

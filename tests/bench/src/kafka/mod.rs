@@ -51,6 +51,13 @@ impl Clusters {
             let mut options = KafkaOptions::new(name, dir.path().join(name));
             options.jvm = Jvm::fast(768);
             options.hosts = host.into_iter().cloned().collect();
+            if host.is_some() {
+                // By default a broker sends no more than 100 KiB ahead, which far away is what bounds everybody.
+                options.config.extend([
+                    "socket.send.buffer.bytes=-1".to_owned(),
+                    "socket.receive.buffer.bytes=-1".to_owned(),
+                ]);
+            }
             options
         };
         let (at_a, at_b) = (places.as_ref().map(|p| p.a), places.as_ref().map(|p| p.b));
