@@ -81,7 +81,8 @@ pub(super) fn publish(engine: &mut Engine, now: Instant) {
 
 /// What goes wrong, by what is being done with which topic, with the partitions that it concerns.
 fn troubles(engine: &Engine) -> BTreeMap<String, String> {
-    const LEADERLESS: &str = "nobody leads it; bring the brokers back that hold it";
+    const LEADERLESS: &str =
+        "nobody leads it; bring the brokers back that hold it, or their disks, of which one may be full";
     let known = engine.troubles.iter().map(|((doing, part), why)| (*doing, *part, why.as_str()));
     let parts = engine.parts.iter().enumerate().filter(|(_, part)| part.phase != Phase::Stopped);
     let leaderless = parts.flat_map(|(index, part)| {
