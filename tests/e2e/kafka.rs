@@ -410,23 +410,7 @@ async fn a_mirror_outlives_the_node_that_runs_it() {
 /// Brokers with an authorizer, and nodes that write as one of three users.
 async fn guarded() -> World {
     const USERS: [&str; 4] = ["primacy", "m1", "m2", "m3"];
-    let kafka = |options: &mut KafkaOptions| {
-        options.protocol = "SASL_PLAINTEXT".into();
-        options.config.extend(
-            [
-                "sasl.enabled.mechanisms=SCRAM-SHA-512",
-                "listener.name.client.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;",
-                "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer",
-                "super.users=User:ANONYMOUS",
-            ]
-            .map(str::to_owned),
-        );
-        for user in USERS {
-            options
-                .format
-                .extend(["--add-scram".into(), format!("SCRAM-SHA-512=[name={user},password=secret]")]);
-        }
-    };
+    let kafka = |options: &mut KafkaOptions| options.authorize(&USERS.map(|user| (user, "secret")), &[]);
     let node_toml = |dir: &Workdir| {
         let file = dir.path().join("kafka.password");
         std::fs::write(&file, "secret\n").unwrap();

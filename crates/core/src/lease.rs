@@ -58,7 +58,7 @@ pub fn may_witness(group: &Group, node: NodeId, view: &View, now: Moment) -> Res
     if !appointed || group.spec.fence == FencePolicy::None {
         return Err(NoLease::NotWitness);
     }
-    let settled = now >= view.leading_since.after(view.times.lease_ttl + view.times.lease_margin);
+    let settled = now >= view.times.lease_over(view.leading_since);
     let fresh = group.transition.as_ref().is_some_and(|t| t.phase == Phase::Redirect);
     let holds = view.witness(group).is_some_and(|(_, r)| r.attached);
     if !(settled || fresh || holds) {
@@ -71,7 +71,7 @@ pub fn may_witness(group: &Group, node: NodeId, view: &View, now: Moment) -> Res
     let closed = |other: NodeId, at: Moment| {
         let report = view.witnesses.get(&(group.spec.name.clone(), other));
         let let_go = report.is_some_and(|r| r.closed && Some(r.epoch) == epoch && r.at >= at);
-        let_go || now >= at.after(view.times.lease_ttl + view.times.lease_margin)
+        let_go || now >= view.times.lease_over(at)
     };
     let of_this = |(other, of): (&NodeId, &Epoch)| *other != node && Some(*of) == epoch;
     let granted = view.witness_granted.iter().filter(|((name, _), _)| *name == group.spec.name);
@@ -102,7 +102,7 @@ pub fn may_mirror(
         return Err(NoLease::NotMirror);
     }
     let key = (group.spec.name.clone(), member.clone());
-    let over = |at: Moment| now >= at.after(view.times.lease_ttl + view.times.lease_margin);
+    let over = |at: Moment| now >= view.times.lease_over(at);
     // Who held a lease when this leader was alone able to grant one, held the only one.
     let reports = view.mirrors.get(&key);
     let holds = reports
@@ -139,8 +139,7 @@ fn last_over_at(group: &Group, view: &View, relies: impl Fn(NodeId) -> bool) -> 
 
 /// When the last of these grants is over, and all that a leader before this one may have made.
 fn last_of(view: &View, granted: impl Iterator<Item = Moment>) -> Moment {
-    let last = granted.max().unwrap_or_default().max(view.leading_since);
-    last.after(view.times.lease_ttl + view.times.lease_margin)
+    view.times.lease_over(granted.max().unwrap_or_default().max(view.leading_since))
 }
 
 /// Whether a node that knows of the intent says that nothing passes its gates. Grants end with the intent, so what it
@@ -153,10 +152,10 @@ pub fn gates_shut(group: &Group, t: &Transition, view: &View, node: NodeId) -> b
 /// The nodes that may rely on a lease on the group's primary at `now`: those to which this leader granted one, and in
 /// its first time every node, because a leader before it may have.
 pub fn holders(group: &Group, view: &View, now: Moment) -> BTreeSet<NodeId> {
-    let after = |at: Moment| at.after(view.times.lease_ttl + view.times.lease_margin);
-    let granted = view.granted.iter().filter(|((name, _), at)| *name == group.spec.name && now < after(**at));
+    let relies = |at: Moment| now < view.times.lease_over(at);
+    let granted = view.granted.iter().filter(|((name, _), at)| *name == group.spec.name && relies(**at));
     let mut holders: BTreeSet<NodeId> = granted.map(|((_, node), _)| *node).collect();
-    if now < after(view.leading_since) {
+    if relies(view.leading_since) {
         holders.extend(view.nodes.keys().chain(&view.learners));
     }
     holders

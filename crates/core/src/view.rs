@@ -360,6 +360,11 @@ impl SafetyTimes {
             passive_bound: Duration::from_millis(3_200),
         }
     }
+
+    /// From when on nobody relies on a lease that was granted at `granted`.
+    pub fn lease_over(&self, granted: Moment) -> Moment {
+        granted.after(self.lease_ttl + self.lease_margin)
+    }
 }
 
 impl Default for SafetyTimes {

@@ -215,19 +215,7 @@ fn told(status: &MirrorStatus) -> String {
 /// An authorizer on one source broker and three target brokers.
 async fn guarded() -> Pair {
     let pair = Pair::start_as(|options| {
-        options.protocol = "SASL_PLAINTEXT".into();
-        options.config.extend(
-            [
-                "sasl.enabled.mechanisms=SCRAM-SHA-512",
-                "listener.name.client.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;",
-                "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer",
-                "super.users=User:ANONYMOUS;User:root-1;User:root-2",
-            ]
-            .map(str::to_owned),
-        );
-        for user in USERS {
-            options.format.extend(["--add-scram".into(), format!("SCRAM-SHA-512=[name={user},password=secret]")]);
-        }
+        options.authorize(&USERS.map(|user| (user, "secret")), &["root-1", "root-2"]);
         if options.name == "west" {
             options.brokers = 3;
         }

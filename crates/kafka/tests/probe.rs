@@ -121,23 +121,7 @@ async fn a_cluster_says_who_it_is_and_what_its_partitions_lack() {
 async fn missing_rights_are_named_and_a_wrong_password_is_refused() {
     let dir = Workdir::create().unwrap();
     let mut options = KafkaOptions::new("east", dir.path());
-    options.protocol = "SASL_PLAINTEXT".to_owned();
-    options.config = [
-        "sasl.enabled.mechanisms=SCRAM-SHA-512",
-        "listener.name.client.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;",
-        "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer",
-        "super.users=User:ANONYMOUS;User:admin",
-    ]
-    .map(str::to_owned)
-    .to_vec();
-    options.format = [
-        "--add-scram",
-        "SCRAM-SHA-512=[name=admin,password=admin-secret]",
-        "--add-scram",
-        "SCRAM-SHA-512=[name=primacy,password=secret]",
-    ]
-    .map(str::to_owned)
-    .to_vec();
+    options.authorize(&[("admin", "admin-secret"), ("primacy", "secret")], &["admin"]);
     let cluster = KafkaCluster::start(options).await.unwrap();
     let admin = || access(&cluster, Some(("admin", "admin-secret")));
     create_topic(admin(), "orders", 1, 1).await;

@@ -245,20 +245,7 @@ fn is_copied(status: &MirrorStatus, topics: &[&str]) -> bool {
 /// A mirror whose user may do nothing names right after right, by the ACL that it needs; with those it does all its work.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_mirror_without_rights_names_each_that_it_needs() {
-    let pair = Pair::start_as(|options| {
-        options.protocol = "SASL_PLAINTEXT".to_owned();
-        options.config.extend(
-            [
-                "sasl.enabled.mechanisms=SCRAM-SHA-512",
-                "listener.name.client.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;",
-                "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer",
-                "super.users=User:ANONYMOUS",
-            ]
-            .map(str::to_owned),
-        );
-        options.format = ["--add-scram", "SCRAM-SHA-512=[name=primacy,password=secret]"].map(str::to_owned).to_vec();
-    })
-    .await;
+    let pair = Pair::start_as(|options| options.authorize(&[("primacy", "secret")], &[])).await;
     create_topic(&pair.a, "w-orders", 1, &[]).await;
     create_topic(&pair.a, "w-trimmed", 1, &[]).await;
     for topic in ["w-orders", "w-trimmed"] {

@@ -2,7 +2,7 @@
 
 use super::{ByGate, GROUP, Scene, far_apart, fence_is_whole, over_a_wan, site};
 use crate::harness::{PATIENCE, transitions};
-use anyhow::{anyhow, bail};
+use anyhow::anyhow;
 use primacy_testbed::{Wan, wait_for};
 use serde_json::Value;
 use std::time::{Duration, Instant};
@@ -31,12 +31,7 @@ async fn cut_candidate_off(scene: &mut Scene, wan: &Wan, after: Duration) {
     tokio::time::sleep(after).await;
     wan.isolate(site(&candidate)).unwrap();
     let cut = Instant::now();
-    wait_for("writes to the third member", PATIENCE, async || match scene.direct.progress().last_ack {
-        Some((at, member)) if at > cut && member != old && member != candidate => Ok(()),
-        other => bail!("{other:?}"),
-    })
-    .await
-    .unwrap();
+    scene.written_at_the_third(cut, [&old, &candidate]).await;
     scene.writes_go_on(50).await;
     let outage = scene.outage(fault);
     wan.heal_all();

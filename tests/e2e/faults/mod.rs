@@ -15,7 +15,7 @@ mod killed;
 mod returning;
 
 use crate::harness::{self, BINARY, GROUP, PATIENCE, transitions};
-use anyhow::{anyhow, ensure};
+use anyhow::{anyhow, bail, ensure};
 use primacy_testbed::load::StaticLocate;
 use primacy_testbed::{
     Cli, Deployment, DeploymentOptions, Load, LoadOptions, PrimaryAnswer, RedisAddress, Target, Wan,
@@ -102,6 +102,16 @@ impl Scene {
         })
         .await
         .unwrap()
+    }
+
+    /// Waits until clients write to the member that is left when these are not there, later than `since`.
+    async fn written_at_the_third(&self, since: Instant, others: [&str; 2]) {
+        wait_for("writes to the third member", PATIENCE, async || match self.direct.progress().last_ack {
+            Some((at, member)) if at > since && !others.contains(&member.as_str()) => Ok(()),
+            other => bail!("{other:?}"),
+        })
+        .await
+        .unwrap();
     }
 
     /// Where the writers write now.

@@ -50,12 +50,7 @@ async fn the_new_primary_is_killed_before_it_is_settled() {
     let fault = Instant::now();
     scene.d.group.member(&old).unwrap().kill().unwrap();
     let second = kill_whoever_is_promoted(&scene, &old).await;
-    wait_for("the third member to be written", PATIENCE, async || match scene.direct.progress().last_ack {
-        Some((at, member)) if at > fault && member != old && member != second => Ok(()),
-        other => bail!("{other:?}"),
-    })
-    .await
-    .unwrap();
+    scene.written_at_the_third(fault, [&old, &second]).await;
     scene.writes_go_on(50).await;
     let outage = scene.outage(fault);
     for member in [&old, &second] {

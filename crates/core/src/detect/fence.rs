@@ -7,7 +7,7 @@
 //! replicas that are none of ours, which nobody can take away.
 
 use super::CURRENT_WITHIN;
-use crate::view::View;
+use crate::view::{MemberStatus, View};
 use crate::{
     ActionKey, Evidence, FencePolicy, Finding, Group, MemberName, MemberSpec, Moment, Primary, Proof,
     Transition, lease,
@@ -116,10 +116,14 @@ fn all(group: &Group, primary: &Primary, view: &View) -> u64 {
 /// Replicas that the primary counts and that are neither members nor its witness, by its last answer.
 pub fn strangers(group: &Group, view: &View) -> u64 {
     let Some((_, status)) = view.last_of_primary(group) else { return 0 };
+    beside_members(group, status).saturating_sub(u64::from(witnessed(group, view)))
+}
+
+/// Replicas that a primary counts and that are no members.
+pub(super) fn beside_members(group: &Group, status: &MemberStatus) -> u64 {
     let addresses: BTreeSet<_> = group.spec.members.iter().map(|m| &m.address).collect();
     let members = addresses.into_iter().filter(|a| status.counts(a)).count() as u64;
-    let witness = u64::from(witnessed(group, view));
-    status.replicas_online().saturating_sub(members + witness)
+    status.replicas_online().saturating_sub(members)
 }
 
 /// Whether the committed number was in force by the last answer; with no answer it is, by the order of commit and set.

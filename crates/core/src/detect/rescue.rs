@@ -93,8 +93,7 @@ pub fn witness_saw_the_end(group: &Group, view: &View) -> bool {
     let report = view.witness(group).map(|(_, report)| report);
     let Some(report) = report.filter(|r| r.ended == Some(LinkEnd::Eof)) else { return false };
     let Some((_, last)) = view.last_of_primary(group) else { return false };
-    let members = group.spec.members.iter().filter(|m| last.counts(&m.address)).count() as u64;
-    last.replicas_online() > members && last.offset_bytes <= report.end_bytes
+    fence::beside_members(group, last) > 0 && last.offset_bytes <= report.end_bytes
 }
 
 fn heard(view: &View, node: NodeId, now: Moment) -> bool {

@@ -54,9 +54,7 @@ impl AskingAhead {
         if at < self.again_at {
             return Some(self.again_at);
         }
-        let membership = guards.consensus.membership();
-        let address = membership.nodes.get(&leader).map(|node| node.address.clone());
-        let channel = address.and_then(|address| guards.peers.channel(&address))?;
+        let channel = guards.channel_to(leader)?;
         self.asked.extend(asks.iter().map(|ask| (ask.group.clone(), ask.epoch)));
         let me = guards.me;
         self.under_way.push(Box::pin(async move {

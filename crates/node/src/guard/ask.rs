@@ -9,6 +9,7 @@ use primacy_wire::v1::site_client::SiteClient;
 use primacy_wire::{rescue, v1};
 use std::sync::Arc;
 use std::time::Duration;
+use tonic::transport::Channel;
 
 impl Guards {
     /// Has the candidate read the tail, and be promoted at its end where that is asked for: by a node at its site, so that no handshake of Redis crosses between sites; where
@@ -133,6 +134,11 @@ impl Guards {
     fn at_site(&self, site: &SiteName) -> Vec<(NodeId, String)> {
         let nodes = self.consensus.membership().nodes;
         nodes.into_iter().filter(|(_, m)| m.site == *site).map(|(id, m)| (id, m.address)).collect()
+    }
+
+    /// A way to another node; none to one that is no member.
+    pub(super) fn channel_to(&self, node: NodeId) -> Option<Channel> {
+        self.peers.channel(&self.address_of(node)?)
     }
 
     fn address_of(&self, node: NodeId) -> Option<String> {

@@ -242,8 +242,7 @@ impl Source {
                     }
                 }
                 Some(node) => {
-                    let address = guards.consensus.membership().nodes.get(&node).map(|m| m.address.clone());
-                    let channel = address.and_then(|address| guards.peers.channel(&address));
+                    let channel = guards.channel_to(node);
                     drop(guards);
                     if let Some(channel) = channel {
                         self.other(node, SiteClient::new(channel), &covered).await;

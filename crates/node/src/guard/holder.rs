@@ -308,8 +308,7 @@ impl Follower {
                 From { at, anew: Some((stream.replid, stream.tail_max_bytes)) }
             }
         };
-        let address = guards.consensus.membership().nodes.get(&witness).map(|m| m.address.clone())?;
-        Some((witness, SiteClient::new(guards.peers.channel(&address)?), at))
+        Some((witness, SiteClient::new(guards.channel_to(witness)?), at))
     }
 
     async fn take_in(

@@ -516,14 +516,15 @@ impl Seat {
         self.view.primary_since.retain(|g, _| known(g));
         self.view.phase_since.retain(|g, _| known(g));
         // A group that takes the name of one that is gone must know who may still rely on that one.
-        let lease = self.view.times.lease_ttl + self.view.times.lease_margin;
-        self.view.granted.retain(|(g, _), at| known(g) || now < at.after(lease));
-        self.view.witness_granted.retain(|(g, _), (_, at)| known(g) || now < at.after(lease));
+        let times = self.view.times;
+        let kept = |g: &GroupName, at: Moment| known(g) || now < times.lease_over(at);
+        self.view.granted.retain(|(g, _), at| kept(g, *at));
+        self.view.witness_granted.retain(|(g, _), (_, at)| kept(g, *at));
         self.view.witnesses.retain(|(g, _), _| known(g));
         self.view.gates.retain(|(g, _), _| known(g));
         self.view.holders.retain(|(g, _), _| known(g));
         self.view.mirrors.retain(|(g, _), _| known(g));
-        self.view.mirror_granted.retain(|(g, _), (_, at)| known(g) || now < at.after(lease));
+        self.view.mirror_granted.retain(|(g, _), (_, at)| kept(g, *at));
         self.view.holder_since.retain(|g, _| known(g));
         self.view.unattached.retain(|(g, _), _| known(g));
     }

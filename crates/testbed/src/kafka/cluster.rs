@@ -1,5 +1,6 @@
 //! A cluster of one or three brokers.
 
+use std::iter;
 use std::path::PathBuf;
 
 use anyhow::{Result, anyhow, ensure};
@@ -58,6 +59,26 @@ impl KafkaOptions {
             env: Vec::new(),
             jvm: Jvm::small(),
             hosts: Vec::new(),
+        }
+    }
+
+    /// Clients log in by SCRAM-SHA-512, as one of these users with their passwords, and an authorizer says what they may
+    /// do. `supers` may do everything, as the brokers themselves may.
+    pub fn authorize(&mut self, users: &[(&str, &str)], supers: &[&str]) {
+        let all: Vec<String> =
+            iter::once(&"ANONYMOUS").chain(supers).map(|user| format!("User:{user}")).collect();
+        "SASL_PLAINTEXT".clone_into(&mut self.protocol);
+        self.config.extend([
+            "sasl.enabled.mechanisms=SCRAM-SHA-512".to_owned(),
+            "listener.name.client.scram-sha-512.sasl.jaas.config=\
+             org.apache.kafka.common.security.scram.ScramLoginModule required;"
+                .to_owned(),
+            "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer".to_owned(),
+            format!("super.users={}", all.join(";")),
+        ]);
+        for (user, password) in users {
+            let user = format!("SCRAM-SHA-512=[name={user},password={password}]");
+            self.format.extend(["--add-scram".to_owned(), user]);
         }
     }
 }
